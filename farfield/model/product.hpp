@@ -1,0 +1,37 @@
+#pragma once
+// The outcome of an analysis: arrays with names, units and axes, numbers, and where they come from.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "farfield/core/any_array.hpp"
+
+namespace farfield::model {
+
+struct Dataset {
+  std::string name;                ///< "object", "probe", "positions", "cost", "g2" ...
+  core::AnyArray data;
+  std::string unit{};              ///< "" where it has none
+  std::vector<std::string> axes{}; ///< slow -> fast: {"y","x"}, {"mode","y","x"}, {"iteration"} ...
+  std::string help{};              ///< one line for a reader of the file
+};
+
+struct Product {
+  std::string technique;           ///< "ptychography"
+  std::string verb;                ///< "reconstruct"
+  std::vector<Dataset> datasets;
+  std::map<std::string, double> metrics;          ///< final_cost, iterations ...
+  std::map<std::string, std::string> provenance;  ///< options (JSON), version, instruction_set, input, checksum, seed ...
+  std::optional<double> pixel_size_y_m, pixel_size_x_m;  ///< of real-space images, where known
+  std::optional<double> energy_eV;
+
+  const Dataset* find(std::string_view name) const {
+    for (const auto& d : datasets)
+      if (d.name == name) return &d;
+    return nullptr;
+  }
+};
+
+}  // namespace farfield::model
