@@ -4,6 +4,7 @@
 #include <map>
 
 #include "farfield/core/array.hpp"
+#include "farfield/core/error.hpp"
 #include "farfield/math/complex.hpp"
 #include "farfield/math/fft.hpp"
 #include "farfield/math/random.hpp"
