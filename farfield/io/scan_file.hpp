@@ -1,0 +1,75 @@
+#pragma once
+// Scans on disk: one call opens any format that Farfield reads; ScanWriter writes CXI while frames come in.
+//
+// Conventions of everything that open_scan() hands out (the readers convert, see README.md):
+// - frames are image(y, x) in the element type they are stored in, rows from the top of the picture;
+// - a position is that of the illuminated window on the object, growing with the row (y) and column (x)
+//   index of the object array: frame j sees object(y, x) through the window whose first corner is at
+//   round(position / pixel size). Values are named "y_m", "x_m" or "y_px", "x_px", never both;
+// - energy in eV, lengths in m; what the file does not record stays empty.
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "farfield/core/thread_pool.hpp"
+#include "farfield/model/acquisition.hpp"
+#include "farfield/model/frame.hpp"
+#include "farfield/model/frame_source.hpp"
+#include "farfield/model/product.hpp"
+
+namespace farfield::io {
+
+struct OpenOptions {
+  /// Path of a recipe (TOML) or name of a shipped one (recipe_names()); empty: the format is detected by content.
+  std::string recipe{};
+  /// Decodes compressed chunks in parallel; null: on the calling thread. Used only inside next(), and by
+  /// nobody else at that time.
+  core::ThreadPool* pool = nullptr;
+  /// Most bytes of decoded frames handed out at once (at least one frame is).
+  core::Index batch_bytes = core::Index{64} << 20;
+};
+
+/// Opens a scan: CXI, NeXus (NXcxi_ptycho, NXmx), ptypy .ptyd, npz (also .npz.bz2), or any HDF5 by a recipe.
+/// Starting values come as acquisition().inputs: "probe" c64 (mode, y, x), "object" c64 (y, x),
+/// "background" f32 (y, x); the checksum is the SHA-256 of the named file (linked files are not followed).
+/// Frames are read in pieces; a frame that cannot be decoded is reported in FrameBatch::bad.
+/// Throws `not_found` (file, dataset; nearest name suggested), `unsupported` (format, element type),
+/// `corrupt_data` (truncated, contradicting shapes, positions all not finite), `io`.
+std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path, const OpenOptions& options = {});
+
+/// Writes a scan as CXI 1.6 while it grows, in bounded memory: one compressed chunk per frame, positions at
+/// the end. The file appears under its name only at commit(); without commit() nothing is left.
+/// Not thread-safe.
+class ScanWriter {
+public:
+  /// `expected_frames` < 0: not known. Throws `invalid_argument` for an acquisition without frame shape,
+  /// `io` (path named) where the folder cannot be written.
+  ScanWriter(std::filesystem::path path, const model::Acquisition& acquisition, core::Index expected_frames);
+  ~ScanWriter();
+  ScanWriter(const ScanWriter&) = delete;
+  ScanWriter& operator=(const ScanWriter&) = delete;
+
+  /// Frames of the acquisition's shape and element type, in any order; values for these or other frames.
+  /// Of the values, positions are stored (as given, metres or pixels), and every other name as
+  /// /farfield/values/<name>. Throws `invalid_argument` for another shape or type, `conflict` for an id
+  /// given twice, `io`/`resource_exhausted` when the disk refuses.
+  void append(std::span<const model::FrameView> frames, std::span<const std::pair<model::FrameId, model::Values>> values);
+  /// An extra array, e.g. the truth of a simulation ("truth/object"), stored as /farfield/<name>.
+  void set(const std::string& name, const model::Dataset& dataset);
+  /// Completes the file, flushes it to the disk and gives it its name. Once.
+  void commit();
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Names of the recipes that Farfield ships, in order.
+std::vector<std::string> recipe_names();
+/// Text (TOML) of a shipped recipe; throws `not_found` with the nearest name.
+std::string recipe_text(const std::string& name);
+
+}  // namespace farfield::io
