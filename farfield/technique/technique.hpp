@@ -81,9 +81,12 @@ struct Technique {
   virtual void end_of_scan() = 0;
   /// One bounded unit of work: an iteration, a slice of time. Returns soon after `stop` is requested.
   virtual StepState step(std::stop_token stop, Observer&) = 0;
-  virtual model::Product snapshot() const = 0;                   ///< complete and valid now (preview)
+  /// Complete and valid now (preview); shares no memory with what goes on changing. Throws where there is nothing yet.
+  virtual model::Product snapshot() const = 0;
   virtual void save(Sink&) const = 0;                            ///< checkpoint: everything to go on bit-exactly
-  virtual void restore(Source&) = 0;                             ///< after begin(), before or after the pushes
+  /// After begin(); the driver calls it before the first push and then pushes the scan from its start again,
+  /// so a technique whose checkpoint holds the effect of a frame passes over that frame.
+  virtual void restore(Source&) = 0;
   virtual model::Product finish(Observer&) = 0;                  ///< arrays + metrics + provenance
 };
 
@@ -100,6 +103,7 @@ struct Verb {
   core::OptionSchema options;
   std::vector<std::string> inputs;
   std::vector<std::string> outputs;    ///< names of the datasets of its product
+  bool out_optional = false;           ///< analyse, combine: the metrics alone are worth running it, files may be left out
   std::function<std::unique_ptr<Technique>(const core::OptionValues&, const Resources&)> analyse{};
   std::function<model::Product(std::span<const model::Product>, const core::OptionValues&, const Resources&, std::stop_token, Observer&)>
       combine{};

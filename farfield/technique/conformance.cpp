@@ -1,0 +1,337 @@
+#include "farfield/technique/conformance.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <numeric>
+
+namespace farfield::technique {
+namespace {
+
+using core::Error;
+using core::Index;
+
+/// Why a rule does not hold.
+struct Failed {
+  std::string what;
+};
+
+struct Blocks final : Sink, Source {
+  void put(std::string_view name, std::span<const std::byte> bytes) override {
+    blocks[std::string(name)].assign(bytes.begin(), bytes.end());
+  }
+  std::vector<std::byte> get(std::string_view name) override {
+    const auto it = blocks.find(std::string(name));
+    if (it == blocks.end()) throw Error(core::ErrorCode::corrupt_data, "checkpoint has no block " + std::string(name));
+    return it->second;
+  }
+  bool has(std::string_view name) const override { return blocks.contains(std::string(name)); }
+  std::map<std::string, std::vector<std::byte>> blocks;
+};
+
+/// The scan, in memory.
+struct Recording {
+  model::Acquisition acquisition;
+  std::vector<std::pair<model::FrameId, core::AnyArray>> frames;
+  std::vector<std::pair<model::FrameId, model::Values>> values;
+};
+
+Recording record(model::FrameSource& source) {
+  Recording out;
+  out.acquisition = source.acquisition().clone();
+  const auto take = [&](const model::FrameBatch& batch) {
+    for (const auto& frame : batch.frames)
+      core::visit_dtype(frame.image.dtype, [&](auto zero) {
+        out.frames.emplace_back(frame.id, core::AnyArray(frame.image.view<decltype(zero)>()));
+      });
+    out.values.insert(out.values.end(), batch.values.begin(), batch.values.end());
+  };
+  while (source.next({}, take)) {
+  }
+  if (out.frames.size() < 4) throw Failed{fmt::format("the scan has {} frames; the suite needs at least 4", out.frames.size())};
+  return out;
+}
+
+model::FrameView view_of(const std::pair<model::FrameId, core::AnyArray>& frame) {
+  const auto& shape = frame.second.shape();
+  return {frame.first, {frame.second.dtype(), frame.second.data(), shape[0], shape[1], shape[1]}};
+}
+
+struct Feed {
+  std::size_t push_size = SIZE_MAX;
+  bool values_first = true;
+  bool reversed = false;
+};
+
+void feed(Technique& technique, const Recording& scan, const Feed& how) {
+  std::vector<model::FrameView> frames;
+  for (const auto& frame : scan.frames) frames.push_back(view_of(frame));
+  auto values = scan.values;
+  if (how.reversed) {
+    std::reverse(frames.begin(), frames.end());
+    std::reverse(values.begin(), values.end());
+  }
+  const auto annotate = [&] {
+    for (const auto& [id, v] : values) technique.annotate(id, v);
+  };
+  if (how.values_first) annotate();
+  for (std::size_t at = 0; at < frames.size(); at += std::min(how.push_size, frames.size()))
+    technique.push(std::span(frames).subspan(at, std::min(how.push_size, frames.size() - at)));
+  if (!how.values_first) annotate();
+  technique.end_of_scan();
+}
+
+struct CountingObserver final : Observer {
+  void progress(const Progress&) override {
+    ++reports;
+    if (on_progress) on_progress();
+  }
+  int reports = 0;
+  std::function<void()> on_progress;
+};
+
+class Suite {
+public:
+  explicit Suite(const ConformanceCase& test) : test_(test), scan_(record(*test.open())) {}
+
+  void splits() {
+    const auto whole = run(scan_, {});
+    for (const Feed how : {Feed{1, true, false}, Feed{3, true, false}, Feed{SIZE_MAX, false, false}})
+      require_same(whole, run(scan_, how),
+                   how.values_first ? fmt::format("pushed {} at a time", how.push_size) : std::string("values after the frames"));
+  }
+
+  void repeat() { require_same(run(scan_, {}), run(scan_, {}), "run again with the same seed"); }
+
+  void order() {
+    const auto forward = run(scan_, {}), backward = run(scan_, {SIZE_MAX, true, true});
+    for (const auto& dataset : forward.datasets) {
+      const auto* other = backward.find(dataset.name);
+      if (other == nullptr) throw Failed{"dataset " + dataset.name + " is missing when frames come in reverse"};
+      if (is_time(dataset.name)) continue;
+      const double difference = relative_difference(dataset.data, other->data);
+      if (!(difference <= test_.order_tolerance))
+        throw Failed{fmt::format("dataset {} differs by {} when frames come in reverse; allowed: {}", dataset.name,
+                                 difference, test_.order_tolerance)};
+    }
+  }
+
+  void stop() {
+    // A stop that comes in the middle of a step: from the first report of progress.
+    auto technique = make();
+    technique->begin(scan_.acquisition);
+    feed(*technique, scan_, {});
+    std::stop_source source;
+    CountingObserver observer;
+    observer.on_progress = [&] { source.request_stop(); };
+    for (int i = 0; i < test_.max_steps && !source.stop_requested(); ++i)
+      if (is_end(technique->step(source.get_token(), observer))) return;
+    observer.reports = 0;
+    technique->step(source.get_token(), observer);
+    if (observer.reports > 1)
+      throw Failed{fmt::format("step() went on for {} iterations after stop was requested", observer.reports)};
+    require_valid(technique->snapshot(), "after a stop");
+  }
+
+  void resume() {
+    auto technique = make();
+    technique->begin(scan_.acquisition);
+    feed(*technique, scan_, {});
+    std::vector<Blocks> checkpoints;
+    Observer observer;
+    for (int i = 0;; ++i) {
+      require_ending(i);
+      const bool end = is_end(technique->step({}, observer));
+      if (checkpoints.size() < kCheckpoints || end) {
+        checkpoints.emplace_back();
+        technique->save(checkpoints.back());
+      }
+      if (end) break;
+    }
+    const auto uninterrupted = technique->finish(observer);
+    for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+      auto again = make();
+      again->begin(scan_.acquisition);
+      again->restore(checkpoints[i]);
+      feed(*again, scan_, {});
+      require_same(uninterrupted, complete(*again), fmt::format("resumed from checkpoint {} of {}", i + 1, checkpoints.size()));
+    }
+  }
+
+  void snapshot() {
+    auto technique = make();
+    technique->begin(scan_.acquisition);
+    feed(*technique, scan_, {});
+    Observer observer;
+    std::optional<model::Product> first, first_copy;
+    for (int i = 0;; ++i) {
+      require_ending(i);
+      const bool end = is_end(technique->step({}, observer));
+      auto product = technique->snapshot();
+      require_valid(product, fmt::format("after step {}", i + 1));
+      if (!first) {
+        first_copy = product;
+        for (auto& d : first_copy->datasets) d.data = d.data.clone();
+        first = std::move(product);
+      }
+      if (end) break;
+    }
+    require_valid(technique->finish(observer), "from finish()");
+    require_same(*first_copy, *first, "the first snapshot, looked at again at the end");
+  }
+
+  void empty() {
+    Recording none;
+    none.acquisition = scan_.acquisition.clone();
+    none.acquisition.scan.expected_frames = 0;
+    ends_decently(none, "without frames");
+  }
+
+  void masked() {
+    Recording blind;
+    blind.acquisition = scan_.acquisition.clone();
+    auto& detector = blind.acquisition.detector;
+    detector.pixel_mask = core::Array<std::uint32_t, 2>({detector.ny, detector.nx}, model::pixel_mask::kDead);
+    blind.frames = scan_.frames;
+    blind.values = scan_.values;
+    ends_decently(blind, "with every pixel masked");
+  }
+
+private:
+  static constexpr std::size_t kCheckpoints = 3;
+
+  static bool is_end(StepState state) {
+    return state == StepState::finished || state == StepState::converged || state == StepState::not_converged;
+  }
+  static bool is_time(std::string_view name) { return name.ends_with("seconds"); }
+
+  std::unique_ptr<Technique> make() {
+    return test_.verb->analyse(test_.options, {&pool_, nullptr, &clock_, test_.seed, 0});
+  }
+
+  void require_ending(int steps) const {
+    if (steps >= test_.max_steps) throw Failed{fmt::format("still at work after {} steps", steps)};
+  }
+
+  model::Product complete(Technique& technique) const {
+    Observer observer;
+    for (int i = 0;; ++i) {
+      require_ending(i);
+      const auto state = technique.step({}, observer);
+      if (state == StepState::waiting) throw Failed{"step() waits for more although the scan has ended"};
+      if (is_end(state)) return technique.finish(observer);
+    }
+  }
+
+  model::Product run(const Recording& scan, const Feed& how) {
+    auto technique = make();
+    technique->begin(scan.acquisition);
+    feed(*technique, scan, how);
+    return complete(*technique);
+  }
+
+  void ends_decently(const Recording& scan, const std::string& when) {
+    try {
+      require_valid(run(scan, {}), when);
+    } catch (const Error& e) {
+      if (e.code() == core::ErrorCode::internal) throw Failed{fmt::format("{}: internal error: {}", when, e.what())};
+    }
+  }
+
+  void require_valid(const model::Product& product, const std::string& when) const {
+    for (const auto& name : test_.verb->outputs) {
+      const auto* dataset = product.find(name);
+      if (dataset == nullptr || dataset->data.empty()) throw Failed{fmt::format("{}: no dataset {}", when, name)};
+      if (static_cast<int>(dataset->axes.size()) != dataset->data.rank())
+        throw Failed{fmt::format("{}: dataset {} of rank {} names {} axes", when, name, dataset->data.rank(), dataset->axes.size())};
+    }
+    for (const auto& [name, value] : product.metrics)
+      if (!std::isfinite(value)) throw Failed{fmt::format("{}: metric {} is {}", when, name, value)};
+  }
+
+  static void require_same(const model::Product& expected, const model::Product& actual, const std::string& how) {
+    std::string difference;
+    if (!same_bits(expected, actual, &difference)) throw Failed{how + ": " + difference};
+  }
+
+  /// |a - b| / |a| over the elements that are finite in both; infinite where shapes differ.
+  static double relative_difference(const core::AnyArray& a, const core::AnyArray& b) {
+    if (a.shape() != b.shape() || a.dtype() != b.dtype()) return std::numeric_limits<double>::infinity();
+    double difference = 0, norm = 0;
+    core::visit_dtype(a.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      const auto *x = static_cast<const T*>(a.data()), *y = static_cast<const T*>(b.data());
+      for (Index i = 0; i < a.size(); ++i) {
+        const auto p = static_cast<core::cdouble>(x[i]), q = static_cast<core::cdouble>(y[i]);
+        if (!std::isfinite(std::abs(p)) || !std::isfinite(std::abs(q))) continue;
+        difference += std::norm(p - q);
+        norm += std::norm(p);
+      }
+    });
+    return difference == 0 ? 0 : std::sqrt(difference / norm);
+  }
+
+  const ConformanceCase& test_;
+  core::ThreadPool pool_{1};
+  core::ManualClock clock_;
+  Recording scan_;
+};
+
+}  // namespace
+
+std::vector<Violation> check_conformance(const ConformanceCase& test) {
+  if (test.verb == nullptr || !test.verb->analyse || !test.open)
+    throw Error(core::ErrorCode::invalid_argument, "the conformance suite needs an analysing verb and a scan");
+  constexpr std::pair<const char*, void (Suite::*)()> kChecks[] = {
+      {"splits", &Suite::splits},     {"stop", &Suite::stop},   {"repeat", &Suite::repeat}, {"resume", &Suite::resume},
+      {"snapshot", &Suite::snapshot}, {"empty", &Suite::empty}, {"masked", &Suite::masked}, {"order", &Suite::order}};
+  std::vector<Violation> violations;
+  for (const auto& [name, check] : kChecks) {
+    try {
+      Suite suite(test);
+      (suite.*check)();
+    } catch (const Failed& failed) {
+      violations.push_back({name, failed.what});
+    } catch (const std::exception& e) {
+      violations.push_back({name, e.what()});
+    }
+  }
+  return violations;
+}
+
+std::string to_text(const std::vector<Violation>& violations) {
+  std::string text;
+  for (const auto& v : violations) text += v.check + ": " + v.what + "\n";
+  return text;
+}
+
+bool same_bits(const model::Product& a, const model::Product& b, std::string* difference) {
+  const auto differ = [&](std::string what) {
+    if (difference != nullptr) *difference = std::move(what);
+    return false;
+  };
+  if (a.datasets.size() != b.datasets.size())
+    return differ(fmt::format("{} datasets instead of {}", b.datasets.size(), a.datasets.size()));
+  for (const auto& x : a.datasets) {
+    if (x.name.ends_with("seconds")) continue;
+    const auto* y = b.find(x.name);
+    if (y == nullptr) return differ("dataset " + x.name + " is missing");
+    if (x.data.dtype() != y->data.dtype() || x.data.shape() != y->data.shape())
+      return differ("dataset " + x.name + " has another type or shape");
+    if (!x.data.empty() && std::memcmp(x.data.data(), y->data.data(), static_cast<std::size_t>(x.data.bytes())) != 0)
+      return differ("dataset " + x.name + " differs");
+  }
+  for (const auto& [name, value] : a.metrics) {
+    if (name.ends_with("seconds")) continue;
+    const auto it = b.metrics.find(name);
+    if (it == b.metrics.end() || std::bit_cast<std::uint64_t>(it->second) != std::bit_cast<std::uint64_t>(value))
+      return differ(fmt::format("metric {} is {} instead of {}", name, it == b.metrics.end() ? NAN : it->second, value));
+  }
+  return true;
+}
+
+}  // namespace farfield::technique
