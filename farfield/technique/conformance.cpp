@@ -141,24 +141,29 @@ public:
     auto technique = make();
     technique->begin(scan_.acquisition);
     feed(*technique, scan_, {});
-    std::vector<Blocks> checkpoints;
+    std::vector<std::pair<int, Blocks>> checkpoints;  // after how many steps
     Observer observer;
-    for (int i = 0;; ++i) {
-      require_ending(i);
+    int steps = 0;
+    for (;; ++steps) {
+      require_ending(steps);
       const bool end = is_end(technique->step({}, observer));
       if (checkpoints.size() < kCheckpoints || end) {
-        checkpoints.emplace_back();
-        technique->save(checkpoints.back());
+        checkpoints.emplace_back(steps + 1, Blocks{});
+        technique->save(checkpoints.back().second);
       }
       if (end) break;
     }
+    ++steps;
     const auto uninterrupted = technique->finish(observer);
-    for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+    for (auto& [done, blocks] : checkpoints) {
       auto again = make();
       again->begin(scan_.acquisition);
-      again->restore(checkpoints[i]);
+      again->restore(blocks);
       feed(*again, scan_, {});
-      require_same(uninterrupted, complete(*again), fmt::format("resumed from checkpoint {} of {}", i + 1, checkpoints.size()));
+      int more = 0;
+      require_same(uninterrupted, complete(*again, &more), fmt::format("resumed after step {}", done));
+      if (more > std::max(1, steps - done))
+        throw Failed{fmt::format("resumed after step {} of {} it took {} more: work was done again", done, steps, more)};
     }
   }
 
@@ -217,13 +222,15 @@ private:
     if (steps >= test_.max_steps) throw Failed{fmt::format("still at work after {} steps", steps)};
   }
 
-  model::Product complete(Technique& technique) const {
+  model::Product complete(Technique& technique, int* steps = nullptr) const {
     Observer observer;
     for (int i = 0;; ++i) {
       require_ending(i);
       const auto state = technique.step({}, observer);
       if (state == StepState::waiting) throw Failed{"step() waits for more although the scan has ended"};
-      if (is_end(state)) return technique.finish(observer);
+      if (!is_end(state)) continue;
+      if (steps != nullptr) *steps = i + 1;
+      return technique.finish(observer);
     }
   }
 
