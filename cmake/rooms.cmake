@@ -51,8 +51,19 @@ function(farfield_isa_sources target)
   endforeach()
 endfunction()
 
-# Registers a GoogleTest executable as one test. FARFIELD_SHARED_DATA reaches tests as an environment variable.
+# Registers a GoogleTest program as one ctest test, run in the repository root. Its cases are written to
+# results/<target>.xml in the build folder, from where test.sh counts them.
 function(farfield_register_test target)
   add_test(NAME ${target} COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${target} PROPERTIES TIMEOUT 600)
+  set_tests_properties(${target} PROPERTIES TIMEOUT 600
+                       ENVIRONMENT "GTEST_OUTPUT=xml:${PROJECT_BINARY_DIR}/results/${target}.xml")
+endfunction()
+
+# The same program under mpirun with RANKS processes; counts as one test. Only where MPI is built in.
+function(farfield_register_mpi_test target ranks)
+  if(FARFIELD_WITH_MPI)
+    add_test(NAME ${target}_mpi${ranks} COMMAND mpirun --allow-run-as-root --oversubscribe -np ${ranks} $<TARGET_FILE:${target}>
+             WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${target}_mpi${ranks} PROPERTIES TIMEOUT 600 PROCESSORS ${ranks})
+  endif()
 endfunction()

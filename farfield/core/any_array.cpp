@@ -50,7 +50,8 @@ AnyArray AnyArray::clone() const {
 
 void AnyArray::check_rank(int rank) const {
   if (empty() || this->rank() != rank)
-    throw Error(ErrorCode::internal, "array of rank " + std::to_string(this->rank()) + " used as rank " + std::to_string(rank));
+    throw Error(ErrorCode::internal,
+                "array of rank " + std::to_string(this->rank()) + " used as rank " + std::to_string(rank));
 }
 
 void AnyArray::check(DType type, int rank) const {
@@ -65,14 +66,11 @@ template <class T> struct IsComplex<std::complex<T>> : std::true_type {};
 
 template <class To, class From>
 To convert(From v) {
-  if constexpr (IsComplex<From>::value && !IsComplex<To>::value)
-    return static_cast<To>(v.real());
+  if constexpr (IsComplex<From>::value && !IsComplex<To>::value) return static_cast<To>(v.real());
   else if constexpr (IsComplex<From>::value)
     return To(static_cast<typename To::value_type>(v.real()), static_cast<typename To::value_type>(v.imag()));
-  else if constexpr (IsComplex<To>::value)
-    return To(static_cast<typename To::value_type>(v));
-  else
-    return static_cast<To>(v);
+  else if constexpr (IsComplex<To>::value) return To(static_cast<typename To::value_type>(v));
+  else return static_cast<To>(v);
 }
 }  // namespace
 

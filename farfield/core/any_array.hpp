@@ -21,6 +21,7 @@ enum class DType { u8, u16, u32, u64, i8, i16, i32, i64, f32, f64, c64, c128 };
 std::string_view name(DType type);
 Index item_size(DType type);
 
+// clang-format off
 template <class T> struct DTypeOf;
 template <> struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::u8; };
 template <> struct DTypeOf<std::uint16_t> { static constexpr DType value = DType::u16; };
@@ -34,6 +35,7 @@ template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; }
 template <> struct DTypeOf<double> { static constexpr DType value = DType::f64; };
 template <> struct DTypeOf<cfloat> { static constexpr DType value = DType::c64; };
 template <> struct DTypeOf<cdouble> { static constexpr DType value = DType::c128; };
+// clang-format on
 template <class T> inline constexpr DType dtype_of = DTypeOf<std::remove_const_t<T>>::value;
 
 /// Calls `f` with a value-initialised object of the C++ type behind `type`.
@@ -62,8 +64,7 @@ public:
   AnyArray() = default;
   AnyArray(DType type, std::vector<Index> shape);  ///< zeroed
   template <class T, int Rank>
-  explicit AnyArray(View<T, Rank> source)
-      : AnyArray(dtype_of<T>, {source.extents().begin(), source.extents().end()}) {
+  explicit AnyArray(View<T, Rank> source) : AnyArray(dtype_of<T>, {source.extents().begin(), source.extents().end()}) {
     copy_in(source, static_cast<std::remove_const_t<T>*>(data()));
   }
   template <class T, int Rank>

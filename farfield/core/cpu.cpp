@@ -21,8 +21,9 @@ Isa detect() {
   for (const Isa level : {Isa::v2, Isa::v3, Isa::v4})
     if (name(level).ends_with(wanted)) {
       if (level > best)
-        throw Error(ErrorCode::invalid_argument,
-                    "FARFIELD_ISA=" + std::string(wanted) + " is more than this machine has (" + std::string(name(best)) + ")");
+        throw Error(
+            ErrorCode::invalid_argument,
+            "FARFIELD_ISA=" + std::string(wanted) + " is more than this machine has (" + std::string(name(best)) + ")");
       return level;
     }
   throw Error(ErrorCode::invalid_argument, "FARFIELD_ISA=" + std::string(wanted) + " must be one of v2, v3, v4");

@@ -99,8 +99,9 @@ OptionValue check_option(const OptionInfo& info, const OptionValue& value) {
       if (word == nullptr) refuse(info, value);
       if (std::find(info.rules.choices.begin(), info.rules.choices.end(), *word) == info.rules.choices.end()) {
         const auto near = nearest_name(*word, info.rules.choices);
-        throw Error(ErrorCode::invalid_argument, fmt::format("option {} = {} must be {}{}", info.name, *word, allowed(info),
-                                                             near ? "; did you mean " + *near + "?" : ""));
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("option {} = {} must be {}{}", info.name, *word, allowed(info),
+                                near ? "; did you mean " + *near + "?" : ""));
       }
       return value;
     }
@@ -202,10 +203,19 @@ std::string OptionSchema::json_schema(std::string_view title) const {
     };
     switch (info.type) {
       case OptionType::boolean: p["type"] = "boolean"; break;
-      case OptionType::integer: p["type"] = "integer"; bounds(p); break;
-      case OptionType::real: p["type"] = "number"; bounds(p); break;
+      case OptionType::integer:
+        p["type"] = "integer";
+        bounds(p);
+        break;
+      case OptionType::real:
+        p["type"] = "number";
+        bounds(p);
+        break;
       case OptionType::text: p["type"] = "string"; break;
-      case OptionType::choice: p["type"] = "string"; p["enum"] = info.rules.choices; break;
+      case OptionType::choice:
+        p["type"] = "string";
+        p["enum"] = info.rules.choices;
+        break;
       case OptionType::list:
         p["type"] = "array";
         p["items"]["type"] = "number";

@@ -76,7 +76,7 @@ template <class S>
 class BoundSchema : public OptionSchema {
 public:
   template <class M>
-  BoundSchema& add(std::string name, M S::*member, std::string help, OptionRules rules = {}) {
+  BoundSchema& add(std::string name, M S::* member, std::string help, OptionRules rules = {}) {
     const S defaults{};
     OptionInfo info{std::move(name), type_of<M>(), read(defaults, member, rules), std::move(help), rules};
     setters_[info.name] = [member, rules](S& s, const OptionValue& v) { write(s, member, v, rules); };
@@ -108,7 +108,7 @@ private:
     else return OptionType::text;
   }
   template <class M>
-  static OptionValue read(const S& s, M S::*member, const OptionRules& rules) {
+  static OptionValue read(const S& s, M S::* member, const OptionRules& rules) {
     if constexpr (std::is_same_v<M, bool>) return s.*member;
     else if constexpr (std::is_enum_v<M>) return rules.choices.at(static_cast<std::size_t>(s.*member));
     else if constexpr (std::is_integral_v<M>) return static_cast<std::int64_t>(s.*member);
@@ -116,7 +116,7 @@ private:
     else return s.*member;
   }
   template <class M>
-  static void write(S& s, M S::*member, const OptionValue& v, const OptionRules& rules) {
+  static void write(S& s, M S::* member, const OptionValue& v, const OptionRules& rules) {
     if constexpr (std::is_same_v<M, bool>) s.*member = std::get<bool>(v);
     else if constexpr (std::is_enum_v<M>) {
       const auto& word = std::get<std::string>(v);

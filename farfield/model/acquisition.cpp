@@ -15,8 +15,15 @@ Acquisition Acquisition::clone() const {
   copy.source = source;
   copy.checksum = checksum;
   copy.beam = beam;
-  copy.detector = {detector.ny, detector.nx, detector.dtype, detector.dc, detector.distance_m, detector.pixel_size_y_m,
-                   detector.pixel_size_x_m, detector.saturation_counts, detector.pixel_mask.clone()};
+  copy.detector = {detector.ny,
+                   detector.nx,
+                   detector.dtype,
+                   detector.dc,
+                   detector.distance_m,
+                   detector.pixel_size_y_m,
+                   detector.pixel_size_x_m,
+                   detector.saturation_counts,
+                   detector.pixel_mask.clone()};
   copy.scan = scan;
   copy.inputs = inputs;
   copy.metadata = metadata;
@@ -30,7 +37,8 @@ void validate(const Acquisition& a, const std::string& context) {
   };
   const auto& d = a.detector;
   if (d.ny <= 0 || d.nx <= 0)
-    throw Error(ErrorCode::corrupt_data, fmt::format("frames of {} x {} pixels must be at least 1 x 1", d.ny, d.nx)).at(context);
+    throw Error(ErrorCode::corrupt_data, fmt::format("frames of {} x {} pixels must be at least 1 x 1", d.ny, d.nx))
+        .at(context);
   positive(a.beam.energy_eV, "photon energy", "eV");
   positive(d.distance_m, "detector distance", "m");
   positive(d.pixel_size_y_m, "pixel size y", "m");

@@ -105,7 +105,8 @@ struct Verb {
   std::vector<std::string> outputs;    ///< names of the datasets of its product
   bool out_optional = false;           ///< analyse, combine: the metrics alone are worth running it, files may be left out
   std::function<std::unique_ptr<Technique>(const core::OptionValues&, const Resources&)> analyse{};
-  std::function<model::Product(std::span<const model::Product>, const core::OptionValues&, const Resources&, std::stop_token, Observer&)>
+  std::function<model::Product(std::span<const model::Product>, const core::OptionValues&, const Resources&,
+                               std::stop_token, Observer&)>
       combine{};
   std::function<std::unique_ptr<Simulation>(const core::OptionValues&, const Resources&)> simulate{};
 };
