@@ -1,0 +1,34 @@
+#pragma once
+// SHA-256 (identity of files, provenance) and CRC-32C (fast damage check).
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace farfield::codec {
+
+/// Incremental SHA-256 (FIPS 180-4).
+class Sha256 {
+public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+
+  void update(std::span<const std::byte> data);
+  /// 64 lower-case hexadecimal digits of everything so far; updates may follow.
+  std::string hex() const;
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string sha256_hex(std::span<const std::byte> data);
+
+/// CRC-32C (Castagnoli, RFC 3720). Pass the previous value to go on.
+std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t previous = 0);
+
+}  // namespace farfield::codec
