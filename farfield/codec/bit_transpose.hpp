@@ -22,10 +22,10 @@ void bit_unshuffle(const std::byte* in, std::byte* out, std::int64_t elements, s
 }  // namespace reference
 
 // bit_transpose.isa.cpp, compiled for each level. Call only what the machine has.
-#define FARFIELD_DECLARE(level)                                                                                       \
-  namespace level {                                                                                                   \
-  void bit_shuffle(const std::byte* in, std::byte* out, std::int64_t elements, std::int64_t element_size);            \
-  void bit_unshuffle(const std::byte* in, std::byte* out, std::int64_t elements, std::int64_t element_size);          \
+#define FARFIELD_DECLARE(level)                                                                              \
+  namespace level {                                                                                          \
+  void bit_shuffle(const std::byte* in, std::byte* out, std::int64_t elements, std::int64_t element_size);   \
+  void bit_unshuffle(const std::byte* in, std::byte* out, std::int64_t elements, std::int64_t element_size); \
   }
 FARFIELD_DECLARE(v2)
 FARFIELD_DECLARE(v3)

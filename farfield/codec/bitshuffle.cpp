@@ -30,25 +30,24 @@ std::string element_size_message(Index element_size) {
 }
 }  // namespace
 
-Index default_block_elements(Index element_size) {
-  return std::max<Index>(8192 / element_size / kGroup * kGroup, 128);
-}
+Index default_block_elements(Index element_size) { return std::max<Index>(8192 / element_size / kGroup * kGroup, 128); }
 
 core::Result<BitshuffleChunk> open_bitshuffle(std::span<const std::byte> chunk, const BitshuffleFormat& format,
                                               Index expected_bytes) {
   if (!allowed(format.element_size))
     return core::failure(ErrorCode::invalid_argument, element_size_message(format.element_size));
   if (std::ssize(chunk) < kHeaderBytes)
-    return core::failure(ErrorCode::corrupt_data,
-                         fmt::format("bitshuffle chunk of {} bytes is shorter than its header of {}", chunk.size(),
-                                     kHeaderBytes));
+    return core::failure(
+        ErrorCode::corrupt_data,
+        fmt::format("bitshuffle chunk of {} bytes is shorter than its header of {}", chunk.size(), kHeaderBytes));
   const std::uint64_t bytes = load_be64(chunk.data());
   if (bytes != static_cast<std::uint64_t>(expected_bytes))
     return core::failure(ErrorCode::corrupt_data,
                          fmt::format("bitshuffle chunk decodes to {} bytes, expected {}", bytes, expected_bytes));
   if (expected_bytes % format.element_size != 0)
     return core::failure(ErrorCode::corrupt_data, fmt::format("bitshuffle chunk of {} bytes is not a whole number of "
-                                                              "{}-byte elements", bytes, format.element_size));
+                                                              "{}-byte elements",
+                                                              bytes, format.element_size));
   Index block_bytes = load_be32(chunk.data() + 8);
   if (block_bytes == 0) block_bytes = default_block_elements(format.element_size) * format.element_size;
   if (block_bytes % (kGroup * format.element_size) != 0 || block_bytes > kMaxBlockBytes)
@@ -92,7 +91,8 @@ core::Result<void> BitshuffleReader::next(std::span<std::byte> out) {
   const auto truncated = [&](Index needed) {
     return core::failure(ErrorCode::corrupt_data,
                          fmt::format("bitshuffle chunk is truncated: {} bytes left where the block at decoded byte {} "
-                                     "of {} needs {}", in.size(), decoded_, chunk_.bytes, needed));
+                                     "of {} needs {}",
+                                     in.size(), decoded_, chunk_.bytes, needed));
   };
   const Index element_size = chunk_.format.element_size;
   if (next_bytes_ < kGroup * element_size) {  // the rest, stored as it is
@@ -148,9 +148,9 @@ std::vector<std::byte> bitshuffle_encode(std::span<const std::byte> data, const 
                       fmt::format("{} bytes are not a whole number of {}-byte elements", bytes, element_size));
   if (block_elements == 0) block_elements = default_block_elements(element_size);
   if (block_elements < 0 || block_elements % kGroup != 0 || block_elements > kMaxBlockBytes / 2 / element_size)
-    throw core::Error(ErrorCode::invalid_argument,
-                      fmt::format("bitshuffle block of {} elements must be a multiple of 8 below 1 GiB",
-                                  block_elements));
+    throw core::Error(
+        ErrorCode::invalid_argument,
+        fmt::format("bitshuffle block of {} elements must be a multiple of 8 below 1 GiB", block_elements));
 
   const Index block_bytes = block_elements * element_size;
   const Index group_bytes = kGroup * element_size;

@@ -9,6 +9,7 @@
 #include "farfield/codec/endian.hpp"
 #include "farfield/codec/testing.hpp"
 #include "farfield/core/cpu.hpp"
+#include "tests/support/shared_data.hpp"
 
 namespace farfield::codec {
 namespace {
@@ -135,12 +136,13 @@ void expect_real_frame(const std::filesystem::path& path, const std::string& md5
 }
 
 TEST(Bitshuffle, DecodesARecordedEigerFrame) {
-  expect_real_frame(testing::repository() / "tests/data/dectris_v1/frame_0.bs16-lz4", "466dfee95c00e7ec8060c7bca25bbeac");
+  expect_real_frame(testing::repository() / "tests/data/dectris_v1/frame_0.bs16-lz4",
+                    "466dfee95c00e7ec8060c7bca25bbeac");
 }
 
 TEST(Bitshuffle, DecodesTheWholeRecordedSeries) {
-  const auto folder = testing::shared_data() / "stream/dectris_v1";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no recorded series at " << folder;
+  const auto folder = tests::shared_data("stream/dectris_v1");
+  FARFIELD_REQUIRE_SHARED(folder);
   expect_real_frame(folder / "streamfile_12", "466dfee95c00e7ec8060c7bca25bbeac");
   expect_real_frame(folder / "streamfile_16", "ce6c03a6abb32c4873006804c3ca1620");
   expect_real_frame(folder / "streamfile_20", "79cb1532cac76ba7a7baf24aa747b519");
@@ -159,7 +161,7 @@ struct Plugin {
 TEST(Bitshuffle, UnderstandsAndIsUnderstoodByThePlugin) {
   const Plugin plugin;
   if (plugin.compress == nullptr || plugin.decompress == nullptr)
-    GTEST_SKIP() << "the bitshuffle HDF5 plugin is not installed (hdf5-filter-plugin)";
+    GTEST_SKIP() << "the bitshuffle HDF5 plugin is not installed (Debian package bitshuffle)";
   for (const Index size : kElementSizes)
     for (const Index n : {8, 1000, 4096, 12345})
       for (const Index block : {0, 512}) {

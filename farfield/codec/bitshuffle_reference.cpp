@@ -7,9 +7,7 @@ namespace {
 bool bit_at(const std::byte* bytes, std::int64_t bit) {
   return (std::to_integer<unsigned>(bytes[bit / 8]) >> (bit % 8) & 1U) != 0;
 }
-void set_bit(std::byte* bytes, std::int64_t bit) {
-  bytes[bit / 8] |= static_cast<std::byte>(1U << (bit % 8));
-}
+void set_bit(std::byte* bytes, std::int64_t bit) { bytes[bit / 8] |= static_cast<std::byte>(1U << (bit % 8)); }
 }  // namespace
 
 void bit_shuffle(const std::byte* in, std::byte* out, std::int64_t elements, std::int64_t element_size) {

@@ -37,7 +37,8 @@ core::Result<void> inflate(std::span<const std::byte> data, DeflateWrapping wrap
                                                                        : run(libdeflate_gzip_decompress_ex);
   if (result == LIBDEFLATE_BAD_DATA)
     return core::failure(ErrorCode::corrupt_data, fmt::format("DEFLATE data of {} bytes is malformed, truncated or "
-                                                              "fails its checksum", data.size()));
+                                                              "fails its checksum",
+                                                              data.size()));
   if (result != LIBDEFLATE_SUCCESS)
     return core::failure(ErrorCode::corrupt_data, fmt::format("DEFLATE data of {} bytes decodes to more than {} bytes",
                                                               data.size(), out.size()));

@@ -30,17 +30,17 @@ core::Result<void> lz4_decode(std::span<const std::byte> block, std::span<std::b
                                           static_cast<int>(block.size()), static_cast<int>(out.size()));
   if (decoded == static_cast<int>(out.size())) return {};
   if (decoded < 0)
-    return core::failure(ErrorCode::corrupt_data,
-                         fmt::format("LZ4 block of {} bytes is malformed or decodes to more than {} bytes",
-                                     block.size(), out.size()));
+    return core::failure(
+        ErrorCode::corrupt_data,
+        fmt::format("LZ4 block of {} bytes is malformed or decodes to more than {} bytes", block.size(), out.size()));
   return core::failure(ErrorCode::corrupt_data, fmt::format("LZ4 block of {} bytes decodes to {} bytes, expected {}",
                                                             block.size(), decoded, out.size()));
 }
 
 Index lz4_bound(Index bytes) {
   if (bytes < 0 || bytes > LZ4_MAX_INPUT_SIZE)
-    throw core::Error(ErrorCode::invalid_argument, fmt::format("LZ4 block of {} bytes must be at most {}", bytes,
-                                                               LZ4_MAX_INPUT_SIZE));
+    throw core::Error(ErrorCode::invalid_argument,
+                      fmt::format("LZ4 block of {} bytes must be at most {}", bytes, LZ4_MAX_INPUT_SIZE));
   return LZ4_compressBound(static_cast<int>(bytes));
 }
 
@@ -49,9 +49,8 @@ Index lz4_encode(std::span<const std::byte> data, std::span<std::byte> out) {
   if (std::ssize(out) < bound)
     throw core::Error(ErrorCode::invalid_argument,
                       fmt::format("LZ4 needs room for {} bytes, has {}", bound, out.size()));
-  const int length =
-      LZ4_compress_default(chars(data.data()), chars(out.data()), static_cast<int>(data.size()),
-                           static_cast<int>(std::min<Index>(std::ssize(out), kMaxInt)));
+  const int length = LZ4_compress_default(chars(data.data()), chars(out.data()), static_cast<int>(data.size()),
+                                          static_cast<int>(std::min<Index>(std::ssize(out), kMaxInt)));
   if (length <= 0) throw core::Error(ErrorCode::internal, "LZ4 did not compress into its own bound");
   return length;
 }
@@ -65,7 +64,8 @@ core::Result<void> lz4_framed_decode(std::span<const std::byte> chunk, std::span
     return core::failure(ErrorCode::corrupt_data,
                          fmt::format("LZ4 chunk decodes to {} bytes, expected {}", bytes, out.size()));
   const std::size_t block_bytes = load_be32(chunk.data() + 8);
-  if (block_bytes == 0 && !out.empty()) return core::failure(ErrorCode::corrupt_data, "LZ4 chunk has blocks of 0 bytes");
+  if (block_bytes == 0 && !out.empty())
+    return core::failure(ErrorCode::corrupt_data, "LZ4 chunk has blocks of 0 bytes");
   chunk = chunk.subspan(kHeaderBytes);
   while (!out.empty()) {
     const auto block = out.first(std::min(block_bytes, out.size()));
@@ -73,8 +73,8 @@ core::Result<void> lz4_framed_decode(std::span<const std::byte> chunk, std::span
     const std::size_t stored = load_be32(chunk.data());
     chunk = chunk.subspan(4);
     if (chunk.size() < stored)
-      return core::failure(ErrorCode::corrupt_data, fmt::format("LZ4 chunk is truncated: {} bytes left of a block of {}",
-                                                                chunk.size(), stored));
+      return core::failure(ErrorCode::corrupt_data,
+                           fmt::format("LZ4 chunk is truncated: {} bytes left of a block of {}", chunk.size(), stored));
     if (stored == block.size()) {
       std::memcpy(block.data(), chunk.data(), stored);
     } else if (auto done = lz4_decode(chunk.first(stored), block); !done) {
@@ -89,8 +89,8 @@ core::Result<void> lz4_framed_decode(std::span<const std::byte> chunk, std::span
 }
 
 std::vector<std::byte> lz4_framed_encode(std::span<const std::byte> data, Index block_bytes) {
-  if (block_bytes < 1) throw core::Error(ErrorCode::invalid_argument, fmt::format("LZ4 block of {} bytes must be > 0",
-                                                                                  block_bytes));
+  if (block_bytes < 1)
+    throw core::Error(ErrorCode::invalid_argument, fmt::format("LZ4 block of {} bytes must be > 0", block_bytes));
   const Index bound = lz4_bound(block_bytes);
   std::vector<std::byte> out(kHeaderBytes);
   store_be64(out.data(), data.size());

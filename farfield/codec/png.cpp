@@ -63,8 +63,7 @@ bool write(Writer& w, const Image8& image, int level) {
     png_set_pHYs(w.png, w.info, image.pixels_per_metre, image.pixels_per_metre, PNG_RESOLUTION_METER);
   if (!w.text.empty()) png_set_text(w.png, w.info, w.text.data(), static_cast<int>(w.text.size()));
   png_write_info(w.png, w.info);
-  for (Index y = 0; y < image.ny; ++y)
-    png_write_row(w.png, image.pixels.data() + y * image.nx * image.channels);
+  for (Index y = 0; y < image.ny; ++y) png_write_row(w.png, image.pixels.data() + y * image.nx * image.channels);
   png_write_end(w.png, w.info);
   return true;
 }

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -32,7 +31,8 @@ inline Bytes detector_like(std::size_t elements, std::size_t element_size, std::
   for (std::size_t i = 0; i < elements; ++i) {
     std::uint64_t value = random() % 4 == 0 ? random() % 20 : 0;
     if (random() % 1000 == 0) value = random();
-    for (std::size_t b = 0; b < element_size; ++b) bytes[i * element_size + b] = static_cast<std::byte>(value >> (8 * b));
+    for (std::size_t b = 0; b < element_size; ++b)
+      bytes[i * element_size + b] = static_cast<std::byte>(value >> (8 * b));
   }
   return bytes;
 }
@@ -49,12 +49,6 @@ inline Bytes read_file(const std::filesystem::path& path) {
 inline std::filesystem::path repository() {
   return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
 }
-/// Recorded data that is too large for the repository; may not exist.
-inline std::filesystem::path shared_data() {
-  const char* from_environment = std::getenv("FARFIELD_SHARED_DATA");
-  return from_environment != nullptr ? std::filesystem::path(from_environment) : repository() / "../shared/data";
-}
-
 inline std::span<const std::byte> as_bytes(const std::string& text) {
   return std::as_bytes(std::span<const char>(text));
 }
