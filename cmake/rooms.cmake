@@ -36,17 +36,21 @@ endfunction()
 # farfield_isa_sources(target file...) compiles each file once per instruction set level, with
 # FARFIELD_ISA_NAMESPACE = v2 | v3 | v4 around its code. Such files include only small headers: an inline
 # function compiled for AVX-512 could otherwise be the copy that the linker keeps for everybody.
+# Options of linked libraries come last on the command line, in the order of linking: as a library linked after
+# farfield_flags, the level's -march is the one that counts.
+foreach(level v2 v3 v4)
+  add_library(farfield_isa_${level} INTERFACE)
+  target_compile_options(farfield_isa_${level} INTERFACE -O3 -march=x86-64-${level} -fno-math-errno -fno-trapping-math
+                                                         -ffp-contract=fast -fno-semantic-interposition)
+endforeach()
+target_compile_options(farfield_isa_v4 INTERFACE -mprefer-vector-width=512)
+
 function(farfield_isa_sources target)
   foreach(level v2 v3 v4)
     add_library(${target}_${level} OBJECT ${ARGN})
     target_include_directories(${target}_${level} PRIVATE $<TARGET_PROPERTY:${target},INCLUDE_DIRECTORIES>)
     target_compile_definitions(${target}_${level} PRIVATE FARFIELD_ISA_NAMESPACE=${level})
-    target_compile_options(${target}_${level} PRIVATE -march=x86-64-${level} -O3 -fno-math-errno -fno-trapping-math
-                                                      -ffp-contract=fast -fno-semantic-interposition)
-    if(level STREQUAL "v4")
-      target_compile_options(${target}_${level} PRIVATE -mprefer-vector-width=512)
-    endif()
-    target_link_libraries(${target}_${level} PRIVATE farfield_flags)
+    target_link_libraries(${target}_${level} PRIVATE farfield_flags farfield_isa_${level})
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${level}>)
   endforeach()
 endfunction()
