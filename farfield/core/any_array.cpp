@@ -1,7 +1,10 @@
 #include "farfield/core/any_array.hpp"
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
+#include <utility>
 
 namespace farfield::core {
 
@@ -28,14 +31,13 @@ Index item_size(DType type) {
 }
 
 AnyArray::AnyArray(DType type, std::vector<Index> shape) : type_(type), shape_(std::move(shape)) {
-  for (Index e : shape_)
-    if (e < 0) throw Error(ErrorCode::invalid_argument, "array extent " + std::to_string(e) + " must be >= 0");
-  const auto n = static_cast<std::size_t>(bytes());
+  const std::size_t n = array_bytes(shape_, static_cast<std::size_t>(item_size(type)));
   data_ = std::shared_ptr<void>(HostMemory::allocate(n > 0 ? n : 1), [](void* p) { HostMemory::release(p); });
   std::memset(data_.get(), 0, n);
 }
 
 Index AnyArray::size() const {
+  if (empty()) return 0;
   Index n = 1;
   for (Index e : shape_) n *= e;
   return n;
@@ -65,11 +67,29 @@ template <class T> struct IsComplex : std::false_type {};
 template <class T> struct IsComplex<std::complex<T>> : std::true_type {};
 
 template <class To, class From>
+To to_integer(From v) {
+  using Limits = std::numeric_limits<To>;
+  if constexpr (std::is_floating_point_v<From>) {
+    if (std::isnan(v)) return 0;
+    // Powers of two, so exact in any floating type; max() itself may not be.
+    const From top = std::ldexp(From{1}, Limits::digits);
+    if (v >= top) return Limits::max();
+    if (v <= (Limits::is_signed ? -top : From{0})) return Limits::min();
+    return static_cast<To>(v);
+  } else {
+    if (std::cmp_greater(v, Limits::max())) return Limits::max();
+    if (std::cmp_less(v, Limits::min())) return Limits::min();
+    return static_cast<To>(v);
+  }
+}
+
+template <class To, class From>
 To convert(From v) {
-  if constexpr (IsComplex<From>::value && !IsComplex<To>::value) return static_cast<To>(v.real());
+  if constexpr (IsComplex<From>::value && !IsComplex<To>::value) return convert<To>(v.real());
   else if constexpr (IsComplex<From>::value)
     return To(static_cast<typename To::value_type>(v.real()), static_cast<typename To::value_type>(v.imag()));
   else if constexpr (IsComplex<To>::value) return To(static_cast<typename To::value_type>(v));
+  else if constexpr (std::is_integral_v<To>) return to_integer<To>(v);
   else return static_cast<To>(v);
 }
 }  // namespace

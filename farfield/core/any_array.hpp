@@ -59,10 +59,11 @@ decltype(auto) visit_dtype(DType type, F&& f) {
 }
 
 /// A row-major array of any type and rank (rank 0: a scalar). Copies share the elements.
+/// A default-constructed one is empty(): it has no elements, and no view or conversion of it is allowed.
 class AnyArray {
 public:
   AnyArray() = default;
-  AnyArray(DType type, std::vector<Index> shape);  ///< zeroed
+  AnyArray(DType type, std::vector<Index> shape);  ///< zeroed; throws as Array does
   template <class T, int Rank>
   explicit AnyArray(View<T, Rank> source) : AnyArray(dtype_of<T>, {source.extents().begin(), source.extents().end()}) {
     copy_in(source, static_cast<std::remove_const_t<T>*>(data()));
@@ -87,7 +88,8 @@ public:
     for (int r = 0; r < Rank; ++r) extents[r] = shape_[static_cast<std::size_t>(r)];
     return {static_cast<T*>(data_.get()), extents};
   }
-  /// A copy converted to T (complex -> real takes the real part). Throws `internal` when the rank differs.
+  /// A copy converted to T: complex -> real takes the real part; to an integer, fractions are cut off, what T
+  /// cannot hold becomes its nearest value, NaN becomes 0. Throws `internal` when the rank differs.
   template <class T, int Rank>
   Array<T, Rank> to() const {
     check_rank(Rank);
@@ -130,8 +132,11 @@ struct AnyImage {
     if (dtype != dtype_of<T>) throw Error(ErrorCode::internal, "image viewed as the wrong pixel type");
     return {static_cast<const T*>(data), {ny, nx}, {row_stride, 1}};
   }
+  /// Throws `internal` where the pixels of a row are not neighbours in memory.
   template <class T>
   static AnyImage of(View<const T, 2> image) {
+    if (image.stride(1) != 1 && image.extent(1) > 1)
+      throw Error(ErrorCode::internal, "pixels of an image row must be contiguous");
     return {dtype_of<T>, image.data(), image.extent(0), image.extent(1), image.stride(0)};
   }
 };

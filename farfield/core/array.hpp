@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
-#include <new>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -15,15 +15,14 @@ namespace farfield::core {
 /// Host memory on a cache-line boundary. Device memory becomes a second tag with the same two calls.
 struct HostMemory {
   static constexpr std::size_t kAlignment = 64;
-  static void* allocate(std::size_t bytes) {
-    if (bytes == 0) return nullptr;
-    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* p = std::aligned_alloc(kAlignment, rounded);
-    if (p == nullptr) throw std::bad_alloc();
-    return p;
-  }
+  /// Throws `resource_exhausted` where the system has no such memory to give; null for no bytes.
+  static void* allocate(std::size_t bytes);
   static void release(void* p) noexcept { std::free(p); }
 };
+
+/// Bytes of an array of these extents with elements of `item_bytes`. Throws `invalid_argument` for a negative
+/// extent and `resource_exhausted` for a product that no address space holds: extents may come from a file.
+std::size_t array_bytes(std::span<const Index> extents, std::size_t item_bytes);
 
 /// Row-major owner of trivially copyable elements, zeroed at construction. Moves; `clone()` copies.
 template <class T, int Rank, class Memory = HostMemory>
@@ -35,15 +34,17 @@ public:
 
   Array() = default;
   explicit Array(const Extents& extents) : extents_(extents) {
-    data_ = static_cast<T*>(Memory::allocate(static_cast<std::size_t>(size()) * sizeof(T)));
+    data_ = static_cast<T*>(Memory::allocate(array_bytes(extents, sizeof(T))));
     fill(T{});
   }
   Array(const Extents& extents, const T& value) : Array(extents) { fill(value); }
   Array(Array&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), extents_(std::exchange(other.extents_, {})) {}
+  /// Releases what it held at once and leaves `other` empty.
   Array& operator=(Array&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(extents_, other.extents_);
+    Array taken(std::move(other));
+    std::swap(data_, taken.data_);
+    std::swap(extents_, taken.extents_);
     return *this;
   }
   Array(const Array&) = delete;

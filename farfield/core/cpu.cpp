@@ -6,32 +6,27 @@
 #include "farfield/core/error.hpp"
 
 namespace farfield::core {
-namespace {
-Isa detect() {
-  Isa best = Isa::v2;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
-      __builtin_cpu_supports("bmi")) {
-    best = Isa::v3;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-      best = Isa::v4;
+
+Isa choose_isa(Isa best, std::string_view wanted) {
+  if (wanted.empty()) return best;
+  for (const Isa level : {Isa::v2, Isa::v3, Isa::v4}) {
+    if (wanted != name(level).substr(name(level).size() - 2)) continue;
+    if (level > best)
+      throw Error(ErrorCode::invalid_argument, "FARFIELD_ISA=" + std::string(wanted) +
+                                                   " is more than this machine has (" + std::string(name(best)) + ")");
+    return level;
   }
-  const char* wanted = std::getenv("FARFIELD_ISA");
-  if (wanted == nullptr || *wanted == '\0') return best;
-  for (const Isa level : {Isa::v2, Isa::v3, Isa::v4})
-    if (name(level).ends_with(wanted)) {
-      if (level > best)
-        throw Error(
-            ErrorCode::invalid_argument,
-            "FARFIELD_ISA=" + std::string(wanted) + " is more than this machine has (" + std::string(name(best)) + ")");
-      return level;
-    }
   throw Error(ErrorCode::invalid_argument, "FARFIELD_ISA=" + std::string(wanted) + " must be one of v2, v3, v4");
 }
-}  // namespace
 
 Isa isa() {
-  static const Isa chosen = detect();
+  static const Isa chosen = [] {
+    const Isa best = __builtin_cpu_supports("x86-64-v4")   ? Isa::v4
+                     : __builtin_cpu_supports("x86-64-v3") ? Isa::v3
+                                                           : Isa::v2;
+    const char* wanted = std::getenv("FARFIELD_ISA");
+    return choose_isa(best, wanted == nullptr ? "" : wanted);
+  }();
   return chosen;
 }
 

@@ -12,6 +12,9 @@ enum class Isa { v2 = 2, v3 = 3, v4 = 4 };
 /// (v2, v3, v4). Throws `invalid_argument` for another word or a level that the machine lacks.
 Isa isa();
 
+/// isa() for a machine whose best level is `best` and the word `wanted` ("" for none).
+Isa choose_isa(Isa best, std::string_view wanted);
+
 std::string_view name(Isa isa);
 
 }  // namespace farfield::core

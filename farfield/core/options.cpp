@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -43,8 +44,10 @@ std::string allowed(const OptionInfo& info) {
 
 bool in_range(const OptionRules& rules, double v) { return v >= rules.min && v <= rules.max; }
 
-std::optional<double> parse_real(std::string_view text) {
-  double v = 0;
+/// All of `text` as a number, without leading or trailing anything.
+template <class T>
+std::optional<T> parse_number(std::string_view text) {
+  T v{};
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), v);
   if (ec != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return v;
@@ -119,8 +122,11 @@ OptionValue parse_option(const OptionInfo& info, const std::string& text) {
       if (text == "false" || text == "0" || text == "no" || text == "off") return false;
       refuse(info, text);
     case OptionType::integer:
+      // Exactly where possible: a double holds only 53 bits of a seed. "1e6" is a whole number, too.
+      if (const auto v = parse_number<std::int64_t>(text)) return check_option(info, *v);
+      [[fallthrough]];
     case OptionType::real: {
-      const auto v = parse_real(text);
+      const auto v = parse_number<double>(text);
       if (!v) refuse(info, text);
       return check_option(info, *v);
     }
@@ -128,7 +134,7 @@ OptionValue parse_option(const OptionInfo& info, const std::string& text) {
       std::vector<double> list;
       for (std::size_t at = 0; at <= text.size() && !text.empty();) {
         const std::size_t comma = std::min(text.find(',', at), text.size());
-        const auto v = parse_real(std::string_view(text).substr(at, comma - at));
+        const auto v = parse_number<double>(std::string_view(text).substr(at, comma - at));
         if (!v) refuse(info, text);
         list.push_back(*v);
         at = comma + 1;
@@ -143,7 +149,8 @@ OptionValue parse_option(const OptionInfo& info, const std::string& text) {
 
 std::optional<std::string> nearest_name(std::string_view name, const std::vector<std::string>& known) {
   std::optional<std::string> best;
-  std::size_t best_distance = std::max<std::size_t>(2, name.size() / 3) + 1;
+  // In a short name, two slips leave nothing of it.
+  std::size_t best_distance = (name.size() <= 3 ? 1 : std::max<std::size_t>(2, name.size() / 3)) + 1;
   for (const auto& candidate : known) {
     // Levenshtein distance, one row at a time.
     std::vector<std::size_t> row(candidate.size() + 1);
@@ -197,9 +204,13 @@ std::string OptionSchema::json_schema(std::string_view title) const {
   nlohmann::ordered_json properties = nlohmann::ordered_json::object();
   for (const auto& info : options_) {
     nlohmann::ordered_json p;
+    const auto number = [&](double v) -> nlohmann::ordered_json {
+      if (info.type == OptionType::integer && std::abs(v) < 9e15) return static_cast<std::int64_t>(v);
+      return v;
+    };
     const auto bounds = [&](nlohmann::ordered_json& target) {
-      if (std::isfinite(info.rules.min)) target["minimum"] = info.rules.min;
-      if (std::isfinite(info.rules.max)) target["maximum"] = info.rules.max;
+      if (std::isfinite(info.rules.min)) target["minimum"] = number(info.rules.min);
+      if (std::isfinite(info.rules.max)) target["maximum"] = number(info.rules.max);
     };
     switch (info.type) {
       case OptionType::boolean: p["type"] = "boolean"; break;
@@ -238,12 +249,21 @@ std::string OptionSchema::json_schema(std::string_view title) const {
 }
 
 OptionValues options_from_json(std::string_view json) {
-  const auto parsed = nlohmann::json::parse(json, nullptr, false);
-  if (!parsed.is_object()) throw Error(ErrorCode::invalid_argument, "options must be one JSON object");
+  nlohmann::json parsed;
+  try {
+    parsed = nlohmann::json::parse(json);
+  } catch (const nlohmann::json::parse_error& e) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("options must be valid JSON; error at byte {}", e.byte));
+  }
+  if (!parsed.is_object())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("options must be one JSON object, not {}", parsed.type_name()));
+  constexpr std::uint64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
   OptionValues out;
   for (const auto& [name, v] : parsed.items()) {
     if (v.is_boolean()) out[name] = v.get<bool>();
-    else if (v.is_number_integer()) out[name] = v.get<std::int64_t>();
+    else if (v.is_number_integer() && !(v.is_number_unsigned() && v.get<std::uint64_t>() > kMostInteger))
+      out[name] = v.get<std::int64_t>();
     else if (v.is_number()) out[name] = v.get<double>();
     else if (v.is_string()) out[name] = v.get<std::string>();
     else if (v.is_array() && std::all_of(v.begin(), v.end(), [](const auto& e) { return e.is_number(); }))
@@ -258,7 +278,8 @@ OptionValues options_from_json(std::string_view json) {
 std::string options_to_json(const OptionValues& values) {
   nlohmann::ordered_json out = nlohmann::ordered_json::object();
   for (const auto& [name, value] : values) out[name] = to_json(value);
-  return out.dump(2);
+  // Text from a command line need not be UTF-8; JSON must be.
+  return out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace farfield::core

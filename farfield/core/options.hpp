@@ -2,6 +2,7 @@
 // Options are declared once, in a schema beside a plain struct. Command line, JSON Schema, web form,
 // configuration file, option table and error messages are all generated from it.
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -78,6 +79,14 @@ public:
   template <class M>
   BoundSchema& add(std::string name, M S::* member, std::string help, OptionRules rules = {}) {
     const S defaults{};
+    if (find(name) != nullptr) throw Error(ErrorCode::internal, "option " + name + " is declared twice");
+    if constexpr (std::is_integral_v<M> && !std::is_same_v<M, bool>) {
+      // What the member cannot hold is out of range, whether or not the rules say so.
+      constexpr bool kNarrow = sizeof(M) < sizeof(std::int64_t);
+      if constexpr (kNarrow || std::is_unsigned_v<M>)
+        rules.min = std::max(rules.min, static_cast<double>(std::numeric_limits<M>::min()));
+      if constexpr (kNarrow) rules.max = std::min(rules.max, static_cast<double>(std::numeric_limits<M>::max()));
+    }
     OptionInfo info{std::move(name), type_of<M>(), read(defaults, member, rules), std::move(help), rules};
     setters_[info.name] = [member, rules](S& s, const OptionValue& v) { write(s, member, v, rules); };
     getters_[info.name] = [member, rules](const S& s) { return read(s, member, rules); };

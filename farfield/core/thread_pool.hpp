@@ -10,7 +10,8 @@ namespace farfield::core {
 
 class ThreadPool {
 public:
-  /// threads >= 1; one thread means that everything runs on the caller.
+  /// threads >= 1; one thread means that everything runs on the caller. Throws `invalid_argument` for fewer and
+  /// `resource_exhausted` where the system does not give as many.
   explicit ThreadPool(int threads = 1);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -19,7 +20,8 @@ public:
   int size() const { return size_; }
 
   /// Runs task(thread) once on each thread, 0 <= thread < size(), and waits. The first exception is
-  /// rethrown here. Not reentrant: a task must not use the pool that runs it.
+  /// rethrown here, when all have ended. Not reentrant: a task that uses the pool that runs it gets an
+  /// `internal` error; one thread at a time calls run().
   void run(const std::function<void(int)>& task);
 
   /// task(i, thread) for 0 <= i < count, handed out in order, one at a time (dynamic).

@@ -43,6 +43,8 @@ struct Detector {
   std::optional<double> pixel_size_y_m, pixel_size_x_m;
   std::optional<double> saturation_counts;     ///< counts at or above are not to be trusted
   core::Array<std::uint32_t, 2> pixel_mask;    ///< (y, x), empty: all good
+
+  Detector clone() const;
 };
 
 /// Unit of the positions of this scan. Never guessed from their size.
@@ -70,8 +72,9 @@ struct Acquisition {
   Acquisition clone() const;
 };
 
-/// Throws `invalid_argument`/`corrupt_data` where a number contradicts physics: distance, pixel size,
-/// energy not > 0, mask of another shape. `context` names the file or stream.
+/// Throws `corrupt_data` where a number contradicts physics or is far outside any instrument, as after a slip of
+/// units: energy (0.1 eV to 1 GeV), distance (to 10 km), pixel size (to 0.1 m), frame side (1 to 1048576 pixels),
+/// saturation value not > 0, mask of another shape. `context` names the file or stream.
 void validate(const Acquisition& acquisition, const std::string& context);
 
 }  // namespace farfield::model
