@@ -63,7 +63,8 @@ void draw_coin(Array<float, 2>& t, double cy, double cx, double radius, Random& 
     double height = 0.55;
     height += 0.45 * coverage(r - (radius - rim));
     const double nearest = std::round(angle / (2 * kPi) * beads) * 2 * kPi / beads;
-    const double to_bead = std::sqrt(std::max(0.0, r * r + bead_ring * bead_ring - 2 * r * bead_ring * std::cos(angle - nearest)));
+    const double to_bead =
+        std::sqrt(std::max(0.0, r * r + bead_ring * bead_ring - 2 * r * bead_ring * std::cos(angle - nearest)));
     height += 0.25 * coverage(bead - to_bead);
     // A star-shaped polygon in relief, with ridges that get finer toward its centre.
     const double edge = face * (0.72 + 0.28 * std::cos(corners * angle));
@@ -85,9 +86,8 @@ Array<float, 2> coins(Index ny, Index nx, Random& random) {
   for (Index i = 0; i < tries; ++i) {
     const Disc d{random.uniform(0, static_cast<double>(ny)), random.uniform(0, static_cast<double>(nx)),
                  largest * random.uniform(0.45, 1)};
-    const bool free = std::all_of(placed.begin(), placed.end(), [&](const Disc& o) {
-      return std::hypot(o.y - d.y, o.x - d.x) > o.r + d.r + 2;
-    });
+    const bool free = std::all_of(placed.begin(), placed.end(),
+                                  [&](const Disc& o) { return std::hypot(o.y - d.y, o.x - d.x) > o.r + d.r + 2; });
     if (!free) continue;
     placed.push_back(d);
     draw_coin(t, d.y, d.x, d.r, random);
@@ -109,9 +109,10 @@ Array<float, 2> catalyst(Index ny, Index nx, Random& random) {
       // Uniform in the ball, seen along the beam.
       const double z = random.uniform(-1, 1), turn = random.uniform(0, 2 * kPi), depth = std::cbrt(random.uniform());
       const double across = grain * depth * std::sqrt(1 - z * z);
-      for_disc(t, cy + across * std::sin(turn), cx + across * std::cos(turn), radius, [&](float& pixel, double dy, double dx) {
-        pixel += static_cast<float>(2 * std::sqrt(std::max(0.0, radius * radius - dy * dy - dx * dx)));
-      });
+      for_disc(t, cy + across * std::sin(turn), cx + across * std::cos(turn), radius,
+               [&](float& pixel, double dy, double dx) {
+                 pixel += static_cast<float>(2 * std::sqrt(std::max(0.0, radius * radius - dy * dy - dx * dx)));
+               });
     }
   }
   const float peak = *std::max_element(t.begin(), t.end());
@@ -148,7 +149,8 @@ Array<float, 2> speckle(Index ny, Index nx, int width, Random& random) {
 
 Array<float, 2> phantom_thickness(Phantom phantom, Index ny, Index nx, std::uint64_t seed) {
   if (ny < 1 || nx < 1)
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("object of {} x {} pixels must be at least 1 x 1", ny, nx));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("object of {} x {} pixels must be at least 1 x 1", ny, nx));
   Random random(seed);
   switch (phantom) {
     case Phantom::siemens_star: return siemens_star(ny, nx);
@@ -162,9 +164,11 @@ Array<float, 2> phantom_thickness(Phantom phantom, Index ny, Index nx, std::uint
 
 Array<core::cfloat, 2> make_phantom(Phantom phantom, Index ny, Index nx, const Material& material, std::uint64_t seed) {
   if (!(material.absorption >= 0 && material.absorption < 1))
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("absorption {} must be from 0 to less than 1", material.absorption));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("absorption {} must be from 0 to less than 1", material.absorption));
   if (!std::isfinite(material.phase_depth_rad))
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("phase depth {} rad must be finite", material.phase_depth_rad));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("phase depth {} rad must be finite", material.phase_depth_rad));
   const auto thickness = phantom_thickness(phantom, ny, nx, seed);
   const double log_amplitude = std::log1p(-material.absorption);
   Array<core::cfloat, 2> object({ny, nx});

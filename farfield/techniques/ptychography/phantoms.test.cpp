@@ -39,7 +39,8 @@ TEST(Phantoms, StarHas36SpokesOnACircle) {
   constexpr int kSamples = 7200;
   const auto inside = [&](int i) {
     const double a = 2 * std::numbers::pi * i / kSamples + 1e-3;
-    return t(static_cast<Index>(std::lround(300 + r * std::sin(a))), static_cast<Index>(std::lround(300 + r * std::cos(a)))) > 0.5F;
+    return t(static_cast<Index>(std::lround(300 + r * std::sin(a))),
+             static_cast<Index>(std::lround(300 + r * std::cos(a)))) > 0.5F;
   };
   for (int i = 0; i < kSamples; ++i) edges += inside(i) != inside((i + 1) % kSamples);
   EXPECT_EQ(edges, 72);

@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "farfield/math/random.hpp"
-#include "farfield/techniques/ptychography/simulate_forward.hpp"
+#include "farfield/techniques/ptychography/simulate_optics.hpp"
 #include "farfield/techniques/ptychography/simulate_options.hpp"
 #include "farfield/techniques/ptychography/simulate_probe.hpp"
 #include "farfield/techniques/ptychography/simulate_scan.hpp"
@@ -52,7 +52,8 @@ Array<float, 2> halo(Index ny, Index nx, double mean) {
   double sum = 0;
   for (Index y = 0; y < ny; ++y)
     for (Index x = 0; x < nx; ++x) {
-      const double r = std::hypot(static_cast<double>(y - ny / 2) / static_cast<double>(ny), static_cast<double>(x - nx / 2) / static_cast<double>(nx));
+      const double r = std::hypot(static_cast<double>(y - ny / 2) / static_cast<double>(ny),
+                                  static_cast<double>(x - nx / 2) / static_cast<double>(nx));
       const double value = 0.5 + 1 / (1 + 25 * r * r);
       image(y, x) = static_cast<float>(value);
       sum += value;
@@ -69,7 +70,8 @@ Array<std::uint32_t, 2> make_mask(const SimulateOptions& o, std::uint64_t seed) 
     if (random.uniform() < o.dead_pixels) m |= model::pixel_mask::kDead;
   for (Index y = 0; y < o.shape; ++y)
     for (Index x = 0; x < o.shape; ++x)
-      if (o.beam_stop_px > 0 && std::hypot(static_cast<double>(y - o.shape / 2), static_cast<double>(x - o.shape / 2)) <= o.beam_stop_px)
+      if (o.beam_stop_px > 0 &&
+          std::hypot(static_cast<double>(y - o.shape / 2), static_cast<double>(x - o.shape / 2)) <= o.beam_stop_px)
         mask(y, x) |= model::pixel_mask::kUser;
   return mask;
 }
@@ -92,14 +94,16 @@ public:
   PtychographySimulation(const SimulateOptions& options, const technique::Resources& resources)
       : o_(options), pool_(*resources.pool), seed_(resources.seed), dtype_(dtype_of(o_.dtype)), ceiling_(ceiling(o_)) {
     const double wavelength_m = model::kHcEvM / o_.energy_eV;
-    pixel_size_m_ = o_.near_field ? o_.detector_pixel_m
-                                  : wavelength_m * o_.distance_m / (static_cast<double>(o_.shape) * o_.detector_pixel_m);
+    pixel_size_m_ = o_.near_field
+                        ? o_.detector_pixel_m
+                        : wavelength_m * o_.distance_m / (static_cast<double>(o_.shape) * o_.detector_pixel_m);
     scan_ = plan_scan(o_, seed_of(seed_, kScan));
     object_ = make_phantom(o_.phantom, scan_.object_ny, scan_.object_nx, o_.material, seed_of(seed_, kObject));
     probe_ = simulated_probe(o_, wavelength_m, pixel_size_m_, seed_of(seed_, kProbe));
-    forward_ = std::make_unique<ForwardModel>(
+    optics_ = std::make_unique<SimulatedOptics>(
         object_.view(), probe_.view(),
-        o_.near_field ? std::optional(NearField{wavelength_m, o_.distance_m, pixel_size_m_, pixel_size_m_}) : std::nullopt);
+        o_.near_field ? std::optional(FreeSpace{wavelength_m, o_.distance_m, pixel_size_m_, pixel_size_m_})
+                      : std::nullopt);
 
     Random intensity(seed_, kIntensity), weight(seed_, kWeights);
     for (Index j = 0; j < o_.patterns; ++j) {
@@ -108,7 +112,7 @@ public:
     }
     if (o_.opr > 0) {
       eigen_probe_ = simulated_eigen_probe(probe_);
-      forward_->set_eigen_probe(eigen_probe_.view());
+      optics_->set_eigen_probe(eigen_probe_.view());
     }
     if (o_.background > 0) background_ = halo(o_.shape, o_.shape, o_.background);
     describe(wavelength_m);
@@ -121,16 +125,16 @@ public:
     const Index count = std::min(piece(), o_.patterns - streamed_), pixels = o_.shape * o_.shape;
     if (frames_.empty()) {
       frames_ = AnyArray(dtype_, {piece(), o_.shape, o_.shape});
-      for (int t = 0; t < pool_.size(); ++t) work_.push_back(forward_->workspace());
+      for (int t = 0; t < pool_.size(); ++t) work_.push_back(optics_->workspace());
       floor_sums_.resize(static_cast<std::size_t>(piece()));
     }
     pool_.for_each(count, [&](Index i, int thread) {
       floor_sums_[static_cast<std::size_t>(i)] = core::visit_dtype(dtype_, [&](auto zero) -> double {
         using T = decltype(zero);
         if constexpr (std::is_same_v<T, std::uint16_t> || std::is_same_v<T, std::uint32_t> || std::is_same_v<T, float>)
-          return measure(streamed_ + i, static_cast<T*>(frames_.data()) + i * pixels, work_[static_cast<std::size_t>(thread)]);
-        else
-          return 0;
+          return measure(streamed_ + i, static_cast<T*>(frames_.data()) + i * pixels,
+                         work_[static_cast<std::size_t>(thread)]);
+        else return 0;
       });
     });
 
@@ -141,10 +145,8 @@ public:
       const auto* pixel = static_cast<const std::byte*>(frames_.data()) + i * pixels * core::item_size(dtype_);
       batch.frames.push_back({id, {dtype_, pixel, o_.shape, o_.shape, o_.shape}});
       const Position at = scan_.recorded[static_cast<std::size_t>(id)];
-      if (o_.pixel_units)
-        batch.values.push_back({id, {{"y_px", at.y}, {"x_px", at.x}}});
-      else
-        batch.values.push_back({id, {{"y_m", at.y * pixel_size_m_}, {"x_m", at.x * pixel_size_m_}}});
+      if (o_.pixel_units) batch.values.push_back({id, {{"y_px", at.y}, {"x_px", at.x}}});
+      else batch.values.push_back({id, {{"y_m", at.y * pixel_size_m_}, {"x_m", at.x * pixel_size_m_}}});
     }
     streamed_ += count;
     take(batch);
@@ -157,13 +159,18 @@ public:
     p.verb = "simulate";
     p.datasets.push_back({"object", AnyArray(object_), "", {"y", "x"}, "true transmission of the sample"});
     p.datasets.push_back({"probe", AnyArray(probe_), "sqrt(photons)", {"mode", "y", "x"}, "true illumination"});
-    p.datasets.push_back({"positions", to_array(scan_.truth), "px", {"frame", "yx"}, "true corner of each window on the object"});
-    p.datasets.push_back({"recorded_positions", to_array(scan_.recorded), "px", {"frame", "yx"}, "positions as the scan records them"});
+    p.datasets.push_back(
+        {"positions", to_array(scan_.truth), "px", {"frame", "yx"}, "true corner of each window on the object"});
+    p.datasets.push_back(
+        {"recorded_positions", to_array(scan_.recorded), "px", {"frame", "yx"}, "positions as the scan records them"});
     p.datasets.push_back({"intensity", to_array(intensity_), "", {"frame"}, "photons relative to the mean"});
-    if (!background_.empty()) p.datasets.push_back({"background", AnyArray(background_), "counts", {"y", "x"}, "incoherent background"});
+    if (!background_.empty())
+      p.datasets.push_back({"background", AnyArray(background_), "counts", {"y", "x"}, "incoherent background"});
     if (!eigen_probe_.empty()) {
-      p.datasets.push_back({"eigen_probe", AnyArray(eigen_probe_), "sqrt(photons)", {"y", "x"}, "variation of the first mode"});
-      p.datasets.push_back({"eigen_weights", to_array(weights_), "", {"frame"}, "weight of the eigen-probe in each pattern"});
+      p.datasets.push_back(
+          {"eigen_probe", AnyArray(eigen_probe_), "sqrt(photons)", {"y", "x"}, "variation of the first mode"});
+      p.datasets.push_back(
+          {"eigen_weights", to_array(weights_), "", {"frame"}, "weight of the eigen-probe in each pattern"});
     }
     p.metrics["frames"] = static_cast<double>(streamed_);
     if (streamed_ > 0 && valid_pixels_ > 0)
@@ -209,9 +216,9 @@ private:
 
   /// One pattern as the detector stores it; returns the sum over valid pixels of (sqrt(I_true) - sqrt(I_noisy))^2.
   template <class T>
-  double measure(Index id, T* out, ForwardModel::Workspace& work) const {
+  double measure(Index id, T* out, SimulatedOptics::Workspace& work) const {
     const auto j = static_cast<std::size_t>(id);
-    forward_->pattern(scan_.truth[j].y, scan_.truth[j].x, weights_[j], work);
+    optics_->pattern(scan_.truth[j].y, scan_.truth[j].x, weights_[j], work);
     Random random(seed_, kFrames + static_cast<std::uint64_t>(id));
     const auto flux = static_cast<float>(intensity_[j]);
     const double cut = ceiling_.value_or(std::numeric_limits<double>::infinity());
@@ -246,19 +253,20 @@ private:
   Array<float, 2> background_;
   Array<std::uint32_t, 2> mask_;
   Index valid_pixels_ = 0;
-  std::unique_ptr<ForwardModel> forward_;
+  std::unique_ptr<SimulatedOptics> optics_;
   model::Acquisition acquisition_;
 
   Index streamed_ = 0;
   double floor_sum_ = 0;
   AnyArray frames_;
-  std::vector<ForwardModel::Workspace> work_;
+  std::vector<SimulatedOptics::Workspace> work_;
   std::vector<double> floor_sums_;
 };
 
 }  // namespace
 
-std::unique_ptr<technique::Simulation> make_simulation(const core::OptionValues& options, const technique::Resources& resources) {
+std::unique_ptr<technique::Simulation> make_simulation(const core::OptionValues& options,
+                                                       const technique::Resources& resources) {
   return std::make_unique<PtychographySimulation>(make_simulate_options(options), resources);
 }
 
@@ -267,7 +275,8 @@ technique::Verb simulate_verb() {
           .summary = "patterns of a known object, with its truth beside them",
           .options = simulate_schema(),
           .inputs = {},
-          .outputs = {"object", "probe", "positions", "recorded_positions", "intensity", "background", "eigen_probe", "eigen_weights"},
+          .outputs = {"object", "probe", "positions", "recorded_positions", "intensity", "background", "eigen_probe",
+                      "eigen_weights"},
           .simulate = make_simulation};
 }
 

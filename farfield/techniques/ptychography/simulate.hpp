@@ -1,5 +1,5 @@
 #pragma once
-// Frames of a known object: the verb `simulate`. Equations: simulate_forward.hpp.
+// Frames of a known object: the verb `simulate`. Equations: simulate_optics.hpp.
 
 #include <memory>
 
@@ -19,7 +19,8 @@ namespace farfield::techniques::ptychography {
 /// "recorded_positions" f64 (frame, 2) px, "intensity" f64 (frame) relative photons, and where they were asked for
 /// "background" f32 (y, x), "eigen_probe" c64 (y, x) with "eigen_weights" f64 (frame). Metrics: "frames" streamed
 /// so far and their "noise_floor" = mean over valid pixels of (sqrt(I_true) - sqrt(I_noisy))^2.
-std::unique_ptr<technique::Simulation> make_simulation(const core::OptionValues& options, const technique::Resources& resources);
+std::unique_ptr<technique::Simulation> make_simulation(const core::OptionValues& options,
+                                                       const technique::Resources& resources);
 
 technique::Verb simulate_verb();
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "farfield/math/complex.hpp"
-#include "farfield/techniques/ptychography/simulate_forward.hpp"
+#include "farfield/techniques/ptychography/simulate_optics.hpp"
 #include "farfield/techniques/ptychography/simulate_options.hpp"
 #include "farfield/techniques/ptychography/simulate_probe.hpp"
 #include "farfield/techniques/ptychography/simulate_scan.hpp"
@@ -25,8 +25,12 @@ constexpr double kPi = std::numbers::pi;
 
 /// A small scan: 32 x 32 pixels, Gaussian spot.
 OptionValues small(OptionValues more = {}) {
-  OptionValues v{{"patterns", std::int64_t{20}}, {"shape", std::int64_t{32}}, {"probe", std::string("gaussian")}, {"probe-size", 8.0},
-                 {"step", 3.3},  {"photons", 5e4}};
+  OptionValues v{{"patterns", std::int64_t{20}},
+                 {"shape", std::int64_t{32}},
+                 {"probe", std::string("gaussian")},
+                 {"probe-size", 8.0},
+                 {"step", 3.3},
+                 {"photons", 5e4}};
   for (const auto& [name, value] : more) v[name] = value;
   return v;
 }
@@ -61,8 +65,7 @@ Streamed stream(const OptionValues& options, int threads = 1, std::uint64_t seed
       });
     }
     for (const auto& [id, v] : batch.values) s.values.push_back(v);
-  })) {
-  }
+  })) {}
   s.truth = s.simulation->truth();
   return s;
 }
@@ -74,7 +77,11 @@ double sum(const std::vector<double>& v) {
 }
 
 TEST(Simulate, SameSeedSameBitsForAnyNumberOfThreads) {
-  const auto options = small({{"background", 0.5}, {"intensity-fluctuation", 0.1}, {"opr", 0.1}, {"dead-pixels", 0.01}, {"drift", 2.0},
+  const auto options = small({{"background", 0.5},
+                              {"intensity-fluctuation", 0.1},
+                              {"opr", 0.1},
+                              {"dead-pixels", 0.01},
+                              {"drift", 2.0},
                               {"position-error", 0.3}});
   const auto one = stream(options, 1), two = stream(options, 2), other = stream(options, 1, 8);
   EXPECT_EQ(one.frames, two.frames);
@@ -89,7 +96,8 @@ TEST(Simulate, PatternIsTheSumThatDefinesIt) {
   const auto probe = s.truth.find("probe")->data.view<const cfloat, 3>();
   const auto positions = s.truth.find("positions")->data.view<const double, 2>();
   constexpr Index n = 32, frame = 11;
-  const auto sy = static_cast<Index>(std::floor(positions(frame, 0))), sx = static_cast<Index>(std::floor(positions(frame, 1)));
+  const auto sy = static_cast<Index>(std::floor(positions(frame, 0))),
+             sx = static_cast<Index>(std::floor(positions(frame, 1)));
   const double fy = positions(frame, 0) - static_cast<double>(sy), fx = positions(frame, 1) - static_cast<double>(sx);
   ASSERT_GT(fy * fx, 0.0);
 
@@ -99,7 +107,8 @@ TEST(Simulate, PatternIsTheSumThatDefinesIt) {
     for (Index y = 0; y < n; ++y)
       for (Index z = 0; z < n; ++z)
         for (Index k = -n / 2; k < n / 2; ++k)
-          d(y, z) += std::polar(1.0 / n, 2 * kPi * static_cast<double>(k) * (static_cast<double>(y - z) - fraction) / n);
+          d(y, z) +=
+              std::polar(1.0 / n, 2 * kPi * static_cast<double>(k) * (static_cast<double>(y - z) - fraction) / n);
     return d;
   };
   const auto shift_y = shift(fy), shift_x = shift(fx);
@@ -114,7 +123,9 @@ TEST(Simulate, PatternIsTheSumThatDefinesIt) {
         for (Index z = 0; z < n; ++z) wave(y, x) += shift_x(x, z) * rows(y, z);
         wave(y, x) *= cdouble(object(sy + y, sx + x));
       }
-    const auto kernel = [&](Index q, Index r) { return std::polar(1.0 / std::sqrt(n), -2 * kPi * static_cast<double>((q - n / 2) * r) / n); };
+    const auto kernel = [&](Index q, Index r) {
+      return std::polar(1.0 / std::sqrt(n), -2 * kPi * static_cast<double>((q - n / 2) * r) / n);
+    };
     for (Index v = 0; v < n; ++v)
       for (Index x = 0; x < n; ++x)
         for (Index y = 0; y < n; ++y) columns(v, x) += kernel(v, y) * wave(y, x);
@@ -134,18 +145,26 @@ TEST(Simulate, PatternIsTheSumThatDefinesIt) {
 
 TEST(Simulate, FlatObjectKeepsThePhotonsInFarAndNearField) {
   for (const bool near : {false, true}) {
-    const auto s = stream(noise_free({{"phantom", std::string("flat")}, {"modes", std::int64_t{3}}, {"near-field", near},
-                                      {"detector-pixel", near ? 1e-6 : 75e-6}, {"distance", near ? 0.01 : 1.92}}));
+    const auto s = stream(noise_free({{"phantom", std::string("flat")},
+                                      {"modes", std::int64_t{3}},
+                                      {"near-field", near},
+                                      {"detector-pixel", near ? 1e-6 : 75e-6},
+                                      {"distance", near ? 0.01 : 1.92}}));
     for (const auto& frame : s.frames) EXPECT_NEAR(sum(frame), 5e4, 5e4 * 1e-5);  // single precision
   }
 }
 
 TEST(Simulate, NearFieldSpreadsAGaussianBeamByItsRayleighLength) {
   // Intensity of waist FWHM w: FWHM sqrt(1 + (z / z_R)^2) at z, z_R = pi w0^2 / lambda, w0 = FWHM / sqrt(2 ln 2).
-  const double pixel = 1e-6, wavelength = model::kHcEvM / 8800, fwhm = 8 * pixel, w0 = fwhm / std::sqrt(2 * std::numbers::ln2);
+  const double pixel = 1e-6, wavelength = model::kHcEvM / 8800, fwhm = 8 * pixel,
+               w0 = fwhm / std::sqrt(2 * std::numbers::ln2);
   const double z = 1.5 * kPi * w0 * w0 / wavelength;
-  const auto s = stream(noise_free({{"phantom", std::string("flat")}, {"near-field", true}, {"detector-pixel", pixel}, {"distance", z},
-                                    {"shape", std::int64_t{96}}, {"patterns", std::int64_t{1}}}));
+  const auto s = stream(noise_free({{"phantom", std::string("flat")},
+                                    {"near-field", true},
+                                    {"detector-pixel", pixel},
+                                    {"distance", z},
+                                    {"shape", std::int64_t{96}},
+                                    {"patterns", std::int64_t{1}}}));
   double total = 0, first = 0, second = 0;
   for (Index y = 0; y < 96; ++y)
     for (Index x = 0; x < 96; ++x) {
@@ -186,22 +205,25 @@ TEST(Simulate, CountsFluctuateAsPoissonAndTheFloorIsTheirs) {
 }
 
 TEST(Simulate, TruthDescribesEveryPattern) {
-  const auto s = stream(noise_free({{"modes", std::int64_t{2}}, {"opr", 0.2}, {"intensity-fluctuation", 0.1}, {"background", 2.0}, {"drift", 3.0}}));
+  const auto s = stream(noise_free(
+      {{"modes", std::int64_t{2}}, {"opr", 0.2}, {"intensity-fluctuation", 0.1}, {"background", 2.0}, {"drift", 3.0}}));
   const auto& t = s.truth;
-  ForwardModel model(t.find("object")->data.view<const cfloat, 2>(), t.find("probe")->data.view<const cfloat, 3>());
-  model.set_eigen_probe(t.find("eigen_probe")->data.view<const cfloat, 2>());
+  SimulatedOptics optics(t.find("object")->data.view<const cfloat, 2>(), t.find("probe")->data.view<const cfloat, 3>());
+  optics.set_eigen_probe(t.find("eigen_probe")->data.view<const cfloat, 2>());
   const auto positions = t.find("positions")->data.view<const double, 2>();
-  const auto intensity = t.find("intensity")->data.view<const double, 1>(), weight = t.find("eigen_weights")->data.view<const double, 1>();
+  const auto intensity = t.find("intensity")->data.view<const double, 1>(),
+             weight = t.find("eigen_weights")->data.view<const double, 1>();
   const auto background = t.find("background")->data.view<const float, 2>();
   double halo = 0;
   for (const float b : background) halo += static_cast<double>(b);
   EXPECT_NEAR(halo / static_cast<double>(background.size()), 2, 1e-4);
-  auto work = model.workspace();
+  auto work = optics.workspace();
   for (std::size_t j = 0; j < s.frames.size(); ++j) {
     const auto at = static_cast<Index>(j);
-    model.pattern(positions(at, 0), positions(at, 1), weight(at), work);
+    optics.pattern(positions(at, 0), positions(at, 1), weight(at), work);
     for (std::size_t i = 0; i < s.frames[j].size(); ++i) {
-      const double expected = intensity(at) * static_cast<double>(work.intensity.data()[i]) + static_cast<double>(background.data()[i]);
+      const double expected =
+          intensity(at) * static_cast<double>(work.intensity.data()[i]) + static_cast<double>(background.data()[i]);
       ASSERT_NEAR(s.frames[j][i], expected, 1e-6 * expected);  // the last rounding
     }
   }
@@ -255,13 +277,16 @@ TEST(Simulate, SaturationCutsAndIsRecorded) {
 }
 
 TEST(Simulate, ModesAreOrthogonalWithTheirPowers) {
-  SimulateOptions o = make_simulate_options({{"modes", std::int64_t{6}}, {"mode-powers", std::vector<double>{32, 16, 8, 4, 2, 1}}});
+  SimulateOptions o =
+      make_simulate_options({{"modes", std::int64_t{6}}, {"mode-powers", std::vector<double>{32, 16, 8, 4, 2, 1}}});
   const auto probe = simulated_probe(o, 1.4e-10, 28e-9, 1);
   for (Index a = 0; a < 6; ++a)
     for (Index b = 0; b <= a; ++b) {
       cdouble inner = 0;
-      for (Index i = 0; i < probe[a].size(); ++i) inner += math::conj_mul(cdouble(probe[a].data()[i]), cdouble(probe[b].data()[i]));
-      const double power_a = o.photons * std::ldexp(1.0 / 63, static_cast<int>(5 - a)), power_b = o.photons * std::ldexp(1.0 / 63, static_cast<int>(5 - b));
+      for (Index i = 0; i < probe[a].size(); ++i)
+        inner += math::conj_mul(cdouble(probe[a].data()[i]), cdouble(probe[b].data()[i]));
+      const double power_a = o.photons * std::ldexp(1.0 / 63, static_cast<int>(5 - a)),
+                   power_b = o.photons * std::ldexp(1.0 / 63, static_cast<int>(5 - b));
       EXPECT_NEAR(std::abs(inner - (a == b ? power_a : 0)), 0, 1e-5 * std::sqrt(power_a * power_b)) << a << " " << b;
     }
 }
@@ -292,8 +317,7 @@ TEST(Simulate, WorksInBoundedMemory) {
     EXPECT_EQ(batch.frames[0].image.data, buffer);  // one buffer for the whole scan
     largest = std::max(largest, batch.frames.size());
     total += batch.frames.size();
-  })) {
-  }
+  })) {}
   EXPECT_EQ(total, 300U);
   EXPECT_LE(largest, 16U);
 }
@@ -309,7 +333,8 @@ TEST(Simulate, StopsWhenAsked) {
 
 TEST(SimulateScan, PathsHaveTheirDensityAndStayOnTheObject) {
   for (const char* path : {"jittered-raster", "raster", "spiral"}) {
-    const auto o = make_simulate_options({{"scan", std::string(path)}, {"patterns", std::int64_t{400}}, {"step", 10.0}});
+    const auto o =
+        make_simulate_options({{"scan", std::string(path)}, {"patterns", std::int64_t{400}}, {"step", 10.0}});
     const auto scan = plan_scan(o, 3);
     ASSERT_EQ(scan.truth.size(), 400U);
     double high_y = 0, high_x = 0;
@@ -362,9 +387,13 @@ TEST(SimulateOptions, RefusesContradictions) {
     }
     return "accepted";
   };
-  EXPECT_NE(message(small({{"modes", std::int64_t{2}}, {"mode-powers", std::vector<double>{1, 2, 3}}})).find("3 mode powers"), std::string::npos);
-  EXPECT_NE(message(small({{"object-size", std::int64_t{40}}})).find("object size 40 px must be >="), std::string::npos);
-  EXPECT_NE(message(small({{"step", 4000.0}, {"patterns", std::int64_t{1000}}})).find("smaller step"), std::string::npos);
+  EXPECT_NE(
+      message(small({{"modes", std::int64_t{2}}, {"mode-powers", std::vector<double>{1, 2, 3}}})).find("3 mode powers"),
+      std::string::npos);
+  EXPECT_NE(message(small({{"object-size", std::int64_t{40}}})).find("object size 40 px must be >="),
+            std::string::npos);
+  EXPECT_NE(message(small({{"step", 4000.0}, {"patterns", std::int64_t{1000}}})).find("smaller step"),
+            std::string::npos);
   EXPECT_NE(message(small({{"phantm", true}})).find("did you mean phantom"), std::string::npos);
 }
 

@@ -30,7 +30,8 @@ Array<cfloat, 2> filtered(View<const cfloat, 2> field, F&& filter) {
   const math::Fft2<double> fft(ny, nx, math::FftEffort::estimate);
   fft.forward(work.data());
   for (Index v = 0; v < ny; ++v)
-    for (Index u = 0; u < nx; ++u) work(v, u) *= cdouble(filter(frequency(v, ny), frequency(u, nx))) / static_cast<double>(ny * nx);
+    for (Index u = 0; u < nx; ++u)
+      work(v, u) *= cdouble(filter(frequency(v, ny), frequency(u, nx))) / static_cast<double>(ny * nx);
   fft.inverse(work.data());
   Array<cfloat, 2> out({ny, nx});
   std::transform(work.begin(), work.end(), out.begin(), [](cdouble v) { return cfloat(v); });
@@ -78,8 +79,8 @@ double hermite(int order, double t) {
 Array<cfloat, 2> first_mode(const SimulateOptions& o, double wavelength_m, double pixel_size_m, std::uint64_t seed) {
   switch (o.probe) {
     case ProbeShape::zone_plate:
-      return zone_plate_probe({o.outer_zone_width_m, o.zone_plate_diameter_m, o.central_stop_m, o.defocus_m}, wavelength_m, pixel_size_m,
-                              pixel_size_m, o.shape, o.shape);
+      return zone_plate_probe({o.outer_zone_width_m, o.zone_plate_diameter_m, o.central_stop_m, o.defocus_m},
+                              wavelength_m, pixel_size_m, pixel_size_m, o.shape, o.shape);
     case ProbeShape::gaussian: return gaussian_probe(o.probe_size_px, o.shape, o.shape);
     case ProbeShape::disc: return disc_probe(o.probe_size_px, o.shape, o.shape);
     case ProbeShape::diffuser: return diffuser_probe(o.probe_size_px, o.diffuser_phase_rad, o.shape, o.shape, seed);
@@ -89,7 +90,8 @@ Array<cfloat, 2> first_mode(const SimulateOptions& o, double wavelength_m, doubl
 
 }  // namespace
 
-Array<cfloat, 3> simulated_probe(const SimulateOptions& o, double wavelength_m, double pixel_size_m, std::uint64_t seed) {
+Array<cfloat, 3> simulated_probe(const SimulateOptions& o, double wavelength_m, double pixel_size_m,
+                                 std::uint64_t seed) {
   const auto first = first_mode(o, wavelength_m, pixel_size_m, seed);
   const double unit = rms_frequency(first);  // of the polynomials
 
@@ -97,7 +99,9 @@ Array<cfloat, 3> simulated_probe(const SimulateOptions& o, double wavelength_m, 
   Index mode = 0;
   for (int order = 0; mode < o.modes; ++order)
     for (int order_y = 0; order_y <= order && mode < o.modes; ++order_y, ++mode) {
-      auto field = filtered(first, [&](double fy, double fx) { return hermite(order_y, fy / unit) * hermite(order - order_y, fx / unit); });
+      auto field = filtered(first, [&](double fy, double fx) {
+        return hermite(order_y, fy / unit) * hermite(order - order_y, fx / unit);
+      });
       for (Index lower = 0; lower < mode; ++lower) project_out(field, probe[lower]);
       normalise(field, o.photons * o.mode_powers[static_cast<std::size_t>(mode)]);
       std::copy(field.begin(), field.end(), probe[mode].begin());
@@ -121,7 +125,8 @@ Array<cfloat, 3> perturbed_probe(View<const cfloat, 3> probe) {
   const double cut = kLowPass * rms_frequency(probe[0]);
   const double ny = static_cast<double>(probe.extent(1)), nx = static_cast<double>(probe.extent(2));
   for (Index m = 0; m < probe.extent(0); ++m) {
-    auto field = filtered(probe[m], [&](double fy, double fx) { return std::exp(-(fy * fy + fx * fx) / (2 * cut * cut)); });
+    auto field =
+        filtered(probe[m], [&](double fy, double fx) { return std::exp(-(fy * fy + fx * fx) / (2 * cut * cut)); });
     for (Index y = 0; y < field.extent(0); ++y)
       for (Index x = 0; x < field.extent(1); ++x) {
         const double dy = 2 * static_cast<double>(y) / ny - 1, dx = 2 * static_cast<double>(x) / nx - 1;

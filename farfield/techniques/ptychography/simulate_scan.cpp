@@ -77,14 +77,18 @@ SimulatedScan plan_scan(const SimulateOptions& o, std::uint64_t seed) {
   // One more pixel for the integer part of a position that lies between two.
   const double need_y = std::ceil(span_y) + static_cast<double>(o.shape) + 1 + 2 * kMargin;
   const double need_x = std::ceil(span_x) + static_cast<double>(o.shape) + 1 + 2 * kMargin;
-  const double fixed = static_cast<double>(o.object_size_px), ny = fixed > 0 ? fixed : need_y, nx = fixed > 0 ? fixed : need_x;
+  const double fixed = static_cast<double>(o.object_size_px), ny = fixed > 0 ? fixed : need_y,
+               nx = fixed > 0 ? fixed : need_x;
   if (std::max(ny, nx) > kLargestObject)
-    throw core::Error(core::ErrorCode::invalid_argument,
-                      fmt::format("the scan needs an object of {} x {} pixels; at most {} are allowed: smaller step or fewer patterns", ny, nx,
-                                  kLargestObject));
+    throw core::Error(
+        core::ErrorCode::invalid_argument,
+        fmt::format(
+            "the scan needs an object of {} x {} pixels; at most {} are allowed: smaller step or fewer patterns", ny,
+            nx, kLargestObject));
   if (ny < need_y || nx < need_x)
-    throw core::Error(core::ErrorCode::invalid_argument,
-                      fmt::format("object size {} px must be >= {} px to hold every pattern", fixed, std::max(need_y, need_x)));
+    throw core::Error(
+        core::ErrorCode::invalid_argument,
+        fmt::format("object size {} px must be >= {} px to hold every pattern", fixed, std::max(need_y, need_x)));
   scan.object_ny = static_cast<Index>(ny);
   scan.object_nx = static_cast<Index>(nx);
   // The same offset for both, so that the recorded positions mean the same object.

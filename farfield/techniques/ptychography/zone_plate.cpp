@@ -72,18 +72,19 @@ void normalise(core::View<cfloat, 2> probe, double power) {
   for (cfloat& v : probe) v *= factor;
 }
 
-Array<cfloat, 2> zone_plate_probe(const ZonePlate& plate, double wavelength_m, double pixel_size_y_m, double pixel_size_x_m, Index ny,
-                                  Index nx) {
+Array<cfloat, 2> zone_plate_probe(const ZonePlate& plate, double wavelength_m, double pixel_size_y_m,
+                                  double pixel_size_x_m, Index ny, Index nx) {
   require_window(ny, nx);
   require(wavelength_m > 0 && pixel_size_y_m > 0 && pixel_size_x_m > 0, "wavelength and pixel sizes must be > 0");
   require(plate.outer_zone_width_m > 0,
           fmt::format("outer zone width {} m of the zone plate must be > 0", plate.outer_zone_width_m));
   require(plate.central_stop_m >= 0 && plate.central_stop_m < plate.diameter_m,
-          fmt::format("central stop {} m must be from 0 to less than the zone plate's diameter, {} m", plate.central_stop_m,
-                      plate.diameter_m));
+          fmt::format("central stop {} m must be from 0 to less than the zone plate's diameter, {} m",
+                      plate.central_stop_m, plate.diameter_m));
   const double outer = plate.numerical_aperture(wavelength_m) / wavelength_m;  // cycles per metre at the pupil's edge
   const double inner = outer * plate.central_stop_m / plate.diameter_m;
-  const double step_y = 1 / (static_cast<double>(ny) * pixel_size_y_m), step_x = 1 / (static_cast<double>(nx) * pixel_size_x_m);
+  const double step_y = 1 / (static_cast<double>(ny) * pixel_size_y_m),
+               step_x = 1 / (static_cast<double>(nx) * pixel_size_x_m);
   const double step = std::max(step_y, step_x), nyquist = 0.5 / std::max(pixel_size_y_m, pixel_size_x_m);
   require(outer + step < nyquist,
           fmt::format("an outer zone width of {} m needs pixels below {:.3g} m in the sample plane, they are {:.3g} m",
@@ -91,8 +92,8 @@ Array<cfloat, 2> zone_plate_probe(const ZonePlate& plate, double wavelength_m, d
   const double cone_m = 2 * plate.numerical_aperture(wavelength_m) * std::abs(plate.defocus_m);
   const double window_m = std::min(static_cast<double>(ny) * pixel_size_y_m, static_cast<double>(nx) * pixel_size_x_m);
   require(cone_m < 0.8 * window_m,
-          fmt::format("at a defocus of {} m the cone is {:.3g} m wide; it must stay below {:.3g} m, 0.8 of the window", plate.defocus_m,
-                      cone_m, 0.8 * window_m));
+          fmt::format("at a defocus of {} m the cone is {:.3g} m wide; it must stay below {:.3g} m, 0.8 of the window",
+                      plate.defocus_m, cone_m, 0.8 * window_m));
   return from_spectrum(ny, nx, [&](double fy, double fx) {
     const double qy = fy / pixel_size_y_m, qx = fx / pixel_size_x_m, q = std::hypot(qy, qx);
     // Edges soft by one frequency step keep the tails of the focus inside the window.
@@ -105,19 +106,24 @@ Array<cfloat, 2> zone_plate_probe(const ZonePlate& plate, double wavelength_m, d
 Array<cfloat, 2> gaussian_probe(double fwhm_px, Index ny, Index nx) {
   require_window(ny, nx);
   const double largest = 0.5 * static_cast<double>(std::min(ny, nx));
-  require(fwhm_px >= 2 && fwhm_px <= largest, fmt::format("width {} px of the Gaussian probe must be from 2 to {} px", fwhm_px, largest));
-  return from_field(ny, nx, [&](double dy, double dx) { return std::exp(-2 * std::numbers::ln2 * (dy * dy + dx * dx) / (fwhm_px * fwhm_px)); });
+  require(fwhm_px >= 2 && fwhm_px <= largest,
+          fmt::format("width {} px of the Gaussian probe must be from 2 to {} px", fwhm_px, largest));
+  return from_field(ny, nx, [&](double dy, double dx) {
+    return std::exp(-2 * std::numbers::ln2 * (dy * dy + dx * dx) / (fwhm_px * fwhm_px));
+  });
 }
 
 Array<cfloat, 2> disc_probe(double diameter_px, Index ny, Index nx) {
   require_window(ny, nx);
   const double largest = 0.9 * static_cast<double>(std::min(ny, nx));
-  require(diameter_px >= 4 && diameter_px <= largest, fmt::format("diameter {} px of the disc must be from 4 to {} px", diameter_px, largest));
+  require(diameter_px >= 4 && diameter_px <= largest,
+          fmt::format("diameter {} px of the disc must be from 4 to {} px", diameter_px, largest));
   return from_field(ny, nx, [&](double dy, double dx) { return soft_edge(0.5 * diameter_px - std::hypot(dy, dx)); });
 }
 
 Array<cfloat, 2> diffuser_probe(double diameter_px, double phase_rms_rad, Index ny, Index nx, std::uint64_t seed) {
-  require(phase_rms_rad >= 0 && std::isfinite(phase_rms_rad), fmt::format("phase {} rad of the diffuser must be >= 0", phase_rms_rad));
+  require(phase_rms_rad >= 0 && std::isfinite(phase_rms_rad),
+          fmt::format("phase {} rad of the diffuser must be >= 0", phase_rms_rad));
   auto probe = disc_probe(diameter_px, ny, nx);
   const auto height = phantom_thickness(Phantom::random, ny, nx, seed);
   double mean = 0, square = 0;

@@ -16,15 +16,15 @@
 namespace farfield::techniques::ptychography {
 
 /// Free space between sample and detector; pixel sizes in the sample plane, which are those of the detector.
-struct NearField {
+struct FreeSpace {
   double wavelength_m, distance_m, pixel_size_y_m, pixel_size_x_m;
 };
 
-class ForwardModel {
+class SimulatedOptics {
 public:
   /// object(y, x); probe(mode, y, x) in its mean state. Without `near_field` the detector is in the far field.
-  ForwardModel(core::View<const core::cfloat, 2> object, core::View<const core::cfloat, 3> probe,
-               const std::optional<NearField>& near_field = std::nullopt);
+  SimulatedOptics(core::View<const core::cfloat, 2> object, core::View<const core::cfloat, 3> probe,
+                  const std::optional<FreeSpace>& near_field = std::nullopt);
 
   /// Eigen-probe (y, x) of the first mode: a frame of weight w sees P_0 + w E.
   void set_eigen_probe(core::View<const core::cfloat, 2> eigen_probe);
@@ -47,9 +47,9 @@ private:
 
   core::View<const core::cfloat, 2> object_;
   math::Fft2<float> fft_;
-  core::Array<core::cfloat, 3> spectra_;        ///< of the modes, over ny nx
+  core::Array<core::cfloat, 3> spectra_;  ///< of the modes, over ny nx
   core::Array<core::cfloat, 2> eigen_spectrum_;
-  core::Array<core::cfloat, 2> propagator_;     ///< empty: far field
+  core::Array<core::cfloat, 2> propagator_;  ///< empty: far field
 };
 
 }  // namespace farfield::techniques::ptychography

@@ -1,4 +1,4 @@
-#include "farfield/techniques/ptychography/simulate_forward.hpp"
+#include "farfield/techniques/ptychography/simulate_optics.hpp"
 
 #include <fmt/format.h>
 
@@ -23,14 +23,16 @@ double frequency(Index k, Index n) { return static_cast<double>(k < (n + 1) / 2 
 /// exp(-2 pi i k shift / n): the spectrum of a shift by `shift` pixels along one axis.
 std::vector<cfloat> shift_phase(Index n, double shift) {
   std::vector<cfloat> phase(static_cast<std::size_t>(n));
-  for (Index k = 0; k < n; ++k) phase[static_cast<std::size_t>(k)] = cfloat(std::polar(1.0, -2 * kPi * frequency(k, n) * shift));
+  for (Index k = 0; k < n; ++k)
+    phase[static_cast<std::size_t>(k)] = cfloat(std::polar(1.0, -2 * kPi * frequency(k, n) * shift));
   return phase;
 }
 
 }  // namespace
 
 // The planner may choose otherwise from run to run when it measures; simulated sets must not.
-ForwardModel::ForwardModel(View<const cfloat, 2> object, View<const cfloat, 3> probe, const std::optional<NearField>& near_field)
+SimulatedOptics::SimulatedOptics(View<const cfloat, 2> object, View<const cfloat, 3> probe,
+                                 const std::optional<FreeSpace>& near_field)
     : object_(object), fft_(probe.extent(1), probe.extent(2), math::FftEffort::estimate), spectra_(probe.extents()) {
   for (Index m = 0; m < probe.extent(0); ++m) {
     const auto spectrum = spectrum_of(probe[m]);
@@ -49,28 +51,30 @@ ForwardModel::ForwardModel(View<const cfloat, 2> object, View<const cfloat, 3> p
     }
 }
 
-Array<cfloat, 2> ForwardModel::spectrum_of(View<const cfloat, 2> field) const {
+Array<cfloat, 2> SimulatedOptics::spectrum_of(View<const cfloat, 2> field) const {
   Array<cfloat, 2> spectrum({ny(), nx()});
   for (Index y = 0; y < ny(); ++y)
     for (Index x = 0; x < nx(); ++x) spectrum(y, x) = field(y, x);
   fft_.forward(spectrum.data());
-  const auto scale = static_cast<float>(1 / static_cast<double>(spectrum.size()));  // so that the inverse returns the field
+  const auto scale =
+      static_cast<float>(1 / static_cast<double>(spectrum.size()));  // so that the inverse returns the field
   for (auto& v : spectrum) v *= scale;
   return spectrum;
 }
 
-void ForwardModel::set_eigen_probe(View<const cfloat, 2> eigen_probe) { eigen_spectrum_ = spectrum_of(eigen_probe); }
+void SimulatedOptics::set_eigen_probe(View<const cfloat, 2> eigen_probe) { eigen_spectrum_ = spectrum_of(eigen_probe); }
 
-ForwardModel::Workspace ForwardModel::workspace() const {
+SimulatedOptics::Workspace SimulatedOptics::workspace() const {
   return {Array<cfloat, 2>({ny(), nx()}), Array<float, 2>({ny(), nx()})};
 }
 
-void ForwardModel::pattern(double y, double x, double weight, Workspace& work) const {
+void SimulatedOptics::pattern(double y, double x, double weight, Workspace& work) const {
   const double sy = std::floor(y), sx = std::floor(x);
   if (!(sy >= 0 && sx >= 0 && sy + static_cast<double>(ny()) <= static_cast<double>(object_.extent(0)) &&
         sx + static_cast<double>(nx()) <= static_cast<double>(object_.extent(1))))
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("the window at ({}, {}) px leaves the object of {} x {} px", y, x,
-                                                                     object_.extent(0), object_.extent(1)));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("the window at ({}, {}) px leaves the object of {} x {} px", y, x, object_.extent(0),
+                                  object_.extent(1)));
   const auto shift_y = shift_phase(ny(), y - sy), shift_x = shift_phase(nx(), x - sx);
   const auto window = object_.window({static_cast<Index>(sy), static_cast<Index>(sx)}, {ny(), nx()});
   const bool varies = weight != 0 && !eigen_spectrum_.empty();
@@ -97,7 +101,8 @@ void ForwardModel::pattern(double y, double x, double weight, Workspace& work) c
     }
     fft_.forward(work.wave.data());
     if (!propagator_.empty()) {
-      for (Index i = 0; i < work.wave.size(); ++i) work.wave.data()[i] = cmul(work.wave.data()[i], propagator_.data()[i]) * scale;
+      for (Index i = 0; i < work.wave.size(); ++i)
+        work.wave.data()[i] = cmul(work.wave.data()[i], propagator_.data()[i]) * scale;
       fft_.inverse(work.wave.data());
       for (Index i = 0; i < work.wave.size(); ++i) work.intensity.data()[i] += math::abs2(work.wave.data()[i]);
     } else {

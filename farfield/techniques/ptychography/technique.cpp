@@ -1,0 +1,15 @@
+#include "farfield/technique/technique.hpp"
+#include "farfield/techniques/ptychography/simulate.hpp"
+
+namespace farfield::techniques::ptychography {
+
+const technique::TechniqueInfo& info() {
+  static const technique::TechniqueInfo info{
+      .name = "ptychography",
+      .summary = "images of object and illumination from overlapping diffraction patterns",
+      .references = {"10.1038/s41598-022-09430-3"},
+      .verbs = {simulate_verb()}};
+  return info;
+}
+
+}  // namespace farfield::techniques::ptychography
