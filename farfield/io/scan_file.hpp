@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "farfield/core/thread_pool.hpp"
 #include "farfield/model/acquisition.hpp"
@@ -54,10 +55,11 @@ public:
 
   /// Frames of the acquisition's shape and element type, in any order; values for these or other frames.
   /// Of the values, positions are stored (as given, metres or pixels), and every other name as
-  /// /farfield/values/<name>. Throws `invalid_argument` for another shape or type, `conflict` for an id
+  /// entry_1/farfield/values/<name>. Throws `invalid_argument` for another shape or type, `conflict` for an id
   /// given twice, `io`/`resource_exhausted` when the disk refuses.
   void append(std::span<const model::FrameView> frames, std::span<const std::pair<model::FrameId, model::Values>> values);
-  /// An extra array, e.g. the truth of a simulation ("truth/object"), stored as /farfield/<name>.
+  /// An extra array, e.g. the truth of a simulation ("truth/object"), stored as
+  /// entry_1/farfield/<name> with unit and axes. Throws `invalid_argument` for a name that is no path.
   void set(const std::string& name, const model::Dataset& dataset);
   /// Completes the file, flushes it to the disk and gives it its name. Once.
   void commit();

@@ -1,0 +1,52 @@
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <fstream>
+
+#include "farfield/io/cxi/layout.hpp"
+#include "farfield/io/hdf5/file.hpp"
+#include "farfield/io/npz/scan.hpp"
+#include "farfield/io/scan_file.hpp"
+#include "farfield/io/stack_source.hpp"
+#include "farfield/io/system_error.hpp"
+
+namespace farfield::io {
+
+using core::Error;
+using core::ErrorCode;
+
+namespace {
+std::string beginning(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) throw Error(ErrorCode::io, fmt::format("cannot read {}: it is a folder", path.string()));
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw system_error(errno, "cannot read " + path.string());
+  std::string head(8, '\0');
+  in.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<std::size_t>(in.gcount()));
+  return head;
+}
+
+ScanLayout layout_of(const hdf5::File& file) {
+  if (cxi::is_cxi(file)) return cxi::read_layout(file, cxi::scan_entry(file));
+  throw Error(ErrorCode::unsupported,
+              fmt::format("this HDF5 file has no layout that is known; it holds: {}", fmt::join(file.datasets("/", 8), ", ")))
+      .at(file.name());
+}
+}  // namespace
+
+std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path, const OpenOptions& options) {
+  if (options.batch_bytes < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("batch of {} bytes must be at least 1", options.batch_bytes));
+  const std::string head = beginning(path), name = path.string();
+  if (head.empty()) throw Error(ErrorCode::corrupt_data, fmt::format("{} is empty", name));
+  if (head.starts_with("PK\x03\x04") || head.starts_with("BZh")) return npz::open_tike(npz::Npz::open(path), file_checksum(path), options);
+  if (!hdf5::File::is_hdf5(path))
+    throw Error(ErrorCode::unsupported, fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2", name));
+  ScanLayout layout = layout_of(hdf5::File::open(path));
+  layout.acquisition.source = name;
+  layout.acquisition.checksum = file_checksum(path);
+  return make_source(std::move(layout), name, options);
+}
+
+}  // namespace farfield::io

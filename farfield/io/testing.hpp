@@ -1,0 +1,94 @@
+#pragma once
+// For tests of this room only: folders that vanish, small scans, and errors as text.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "farfield/io/scan_file.hpp"
+
+namespace farfield::io::testing {
+
+/// A folder of its own per test, removed at the end.
+class TemporaryFolder {
+public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "farfield_io_XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
+    path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+private:
+  std::filesystem::path path_;
+};
+
+/// Everything a source hands out, kept.
+struct Taken {
+  std::map<model::FrameId, core::AnyArray> frames;
+  std::map<model::FrameId, model::Values> values;
+  std::map<model::FrameId, std::string> bad;
+  core::Index batches = 0, largest_batch = 0;
+};
+
+inline Taken take_all(model::FrameSource& source) {
+  Taken t;
+  while (source.next({}, [&](const model::FrameBatch& batch) {
+    ++t.batches;
+    t.largest_batch = std::max(t.largest_batch, static_cast<core::Index>(batch.frames.size()));
+    for (const auto& f : batch.frames) {
+      core::AnyArray copy(f.image.dtype, {f.image.ny, f.image.nx});
+      const auto row = static_cast<std::size_t>(f.image.nx * core::item_size(f.image.dtype));
+      for (core::Index y = 0; y < f.image.ny; ++y)
+        std::memcpy(static_cast<char*>(copy.data()) + y * static_cast<core::Index>(row),
+                    static_cast<const char*>(f.image.data) + y * f.image.row_stride * core::item_size(f.image.dtype), row);
+      t.frames.emplace(f.id, std::move(copy));
+    }
+    for (const auto& [id, values] : batch.values) t.values[id].insert(values.begin(), values.end());
+    for (const auto& [id, reason] : batch.bad) t.bad[id] = reason;
+  })) {
+  }
+  return t;
+}
+
+/// Code and full text of the error that `f` throws; a failure of the test when it throws none.
+struct Caught {
+  core::ErrorCode code = core::ErrorCode::internal;
+  std::string text;
+};
+inline Caught caught(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const core::Error& e) {
+    return {e.code(), e.what()};
+  }
+  ADD_FAILURE() << "no error was thrown";
+  return {};
+}
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << "\"" << (text) << "\" lacks \"" << (part) << "\""
+
+/// Data shared between checkouts: $FARFIELD_SHARED_DATA, or ../shared/data beside the repository.
+inline std::filesystem::path shared_data() {
+  if (const char* folder = std::getenv("FARFIELD_SHARED_DATA")) return folder;
+  return "../shared/data";
+}
+
+inline bool same(const core::AnyArray& a, const core::AnyArray& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.bytes())) == 0;
+}
+
+}  // namespace farfield::io::testing
