@@ -1,0 +1,142 @@
+#include "farfield/pipeline/corrections.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace farfield::pipeline {
+
+using core::Error;
+using core::ErrorCode;
+
+namespace {
+
+/// The window of a 2-D calibration image as float; `what` names it in messages.
+core::Array<float, 2> calibration(const core::AnyArray& image, const char* what, Index ny, Index nx, const Crop& crop) {
+  if (image.rank() != 2 || image.shape()[0] != ny || image.shape()[1] != nx)
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} of shape ({}) must have the shape of the frames, ({}, {})", what,
+                                                     fmt::join(image.shape(), ", "), ny, nx));
+  const auto whole = image.to<float, 2>();
+  core::Array<float, 2> out({crop.ny, crop.nx});
+  for (Index y = 0; y < crop.ny; ++y)
+    for (Index x = 0; x < crop.nx; ++x) out(y, x) = whole(crop.y + y, crop.x + x);
+  return out;
+}
+
+void check_window(const model::Acquisition& raw, const CorrectionOptions& options, const Crop& crop) {
+  const auto& d = raw.detector;
+  if (crop.y < 0 || crop.x < 0 || crop.ny < 1 || crop.nx < 1 || crop.ny > d.ny || crop.nx > d.nx || crop.y > d.ny - crop.ny ||
+      crop.x > d.nx - crop.nx)
+    throw Error(ErrorCode::invalid_argument, fmt::format("crop of {} x {} pixels at ({}, {}) must lie within the detector of {} x {}",
+                                                         crop.ny, crop.nx, crop.y, crop.x, d.ny, d.nx));
+  if (options.bin < 1 || crop.ny % options.bin != 0 || crop.nx % options.bin != 0)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("bin {} must be >= 1 and divide the {} x {} pixels", options.bin, crop.ny, crop.nx));
+  if (!options.crop && options.bin == 1) return;
+  if (d.dc == model::DcLocation::corner)
+    throw Error(ErrorCode::unsupported, "crop and bin need patterns with the zero frequency in the centre; here it is in the corner");
+  if (raw.scan.unit == model::PositionUnit::pixels)
+    throw Error(ErrorCode::unsupported, "crop and bin would change what positions in pixels mean; they need positions in metres");
+}
+
+}  // namespace
+
+Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& options)
+    : ny_(raw.detector.ny), nx_(raw.detector.nx), raw_type_(raw.detector.dtype), bin_(options.bin), corrected_(raw.clone()) {
+  crop_ = options.crop.value_or(Crop{0, 0, ny_, nx_});
+  check_window(raw, options, crop_);
+
+  auto& detector = corrected_.detector;
+  core::Array<std::uint32_t, 2> mask({crop_.ny, crop_.nx});
+  if (!detector.pixel_mask.empty())
+    for (Index y = 0; y < crop_.ny; ++y)
+      for (Index x = 0; x < crop_.nx; ++x) mask(y, x) = detector.pixel_mask(crop_.y + y, crop_.x + x);
+
+  if (const auto it = raw.inputs.find("dark"); options.dark && it != raw.inputs.end()) {
+    dark_ = calibration(it->second, "dark field", ny_, nx_, crop_);
+    for (Index i = 0; i < dark_.size(); ++i)
+      if (!std::isfinite(dark_.data()[i])) {
+        mask.data()[i] |= model::pixel_mask::kDead;
+        dark_.data()[i] = 0;
+      }
+  }
+  if (const auto it = raw.inputs.find("flat"); options.flat && it != raw.inputs.end()) {
+    gain_ = calibration(it->second, "flat field", ny_, nx_, crop_);
+    for (Index i = 0; i < gain_.size(); ++i) {
+      float& v = gain_.data()[i];
+      if (!(std::isfinite(v) && v > 0)) mask.data()[i] |= model::pixel_mask::kDead;
+      v = std::isfinite(v) && v > 0 ? 1 / v : 0;
+    }
+  }
+  corrected_.inputs.erase("dark");
+  corrected_.inputs.erase("flat");
+  arithmetic_ = bin_ > 1 || !dark_.empty() || !gain_.empty();
+  if (!arithmetic_ && !options.crop) return;  // the scan as it is
+
+  detector.ny = crop_.ny / bin_;
+  detector.nx = crop_.nx / bin_;
+  if (detector.pixel_size_y_m) *detector.pixel_size_y_m *= static_cast<double>(bin_);
+  if (detector.pixel_size_x_m) *detector.pixel_size_x_m *= static_cast<double>(bin_);
+  detector.pixel_mask = core::Array<std::uint32_t, 2>({detector.ny, detector.nx});
+  for (Index y = 0; y < crop_.ny; ++y)
+    for (Index x = 0; x < crop_.nx; ++x) detector.pixel_mask(y / bin_, x / bin_) |= mask(y, x);
+  if (!arithmetic_) return;
+
+  if (raw_type_ == core::DType::c64 || raw_type_ == core::DType::c128)
+    throw Error(ErrorCode::unsupported, "frames of complex numbers cannot be corrected");
+  detector.dtype = core::DType::f32;
+  saturation_ = raw.detector.saturation_counts;
+  if (saturation_) {
+    double highest = dark_.empty() && gain_.empty() ? *saturation_ : 0;
+    if (highest == 0)
+      for (Index i = 0; i < crop_.ny * crop_.nx; ++i)
+        if (mask.data()[i] == 0)
+          highest = std::max(highest, (*saturation_ - (dark_.empty() ? 0 : dark_.data()[i])) * (gain_.empty() ? 1 : gain_.data()[i]));
+    // As a float, rounded up: the comparison in a technique is with float pixels.
+    const double corrected = highest * static_cast<double>(bin_ * bin_);
+    detector.saturation_counts = static_cast<double>(std::nextafter(static_cast<float>(corrected), INFINITY));
+  }
+}
+
+Index Corrector::frame_bytes() const {
+  return corrected_.detector.ny * corrected_.detector.nx * core::item_size(corrected_.detector.dtype);
+}
+
+core::AnyImage Corrector::apply(const core::AnyImage& raw, std::byte* out) const {
+  if (raw.ny != ny_ || raw.nx != nx_ || raw.dtype != raw_type_)
+    throw Error(ErrorCode::corrupt_data, fmt::format("frame of {} x {} pixels of type {} instead of {} x {} of {}", raw.ny, raw.nx,
+                                                     core::name(raw.dtype), ny_, nx_, core::name(raw_type_)));
+  const auto& d = corrected_.detector;
+  const core::AnyImage result{d.dtype, out, d.ny, d.nx, d.nx};
+  if (!arithmetic_) {
+    const Index item = core::item_size(raw_type_), row = d.nx * item;
+    const auto* in = static_cast<const std::byte*>(raw.data) + (crop_.y * raw.row_stride + crop_.x) * item;
+    for (Index y = 0; y < d.ny; ++y) std::memcpy(out + y * row, in + y * raw.row_stride * item, static_cast<std::size_t>(row));
+    return result;
+  }
+  const core::View<float, 2> sum(reinterpret_cast<float*>(out), {d.ny, d.nx});
+  std::fill(sum.begin(), sum.end(), 0.0F);
+  const auto flagged = static_cast<float>(d.saturation_counts.value_or(0));
+  core::visit_dtype(raw_type_, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_arithmetic_v<T>) {
+      const auto image = raw.view<T>().window({crop_.y, crop_.x}, {crop_.ny, crop_.nx});
+      for (Index y = 0; y < crop_.ny; ++y)
+        for (Index x = 0; x < crop_.nx; ++x) {
+          float& bin = sum(y / bin_, x / bin_);
+          const T counts = image(y, x);
+          if (saturation_ && static_cast<double>(counts) >= *saturation_) {
+            bin = flagged;
+          } else if (!saturation_ || bin < flagged) {
+            const float dark = dark_.empty() ? 0 : dark_(y, x), gain = gain_.empty() ? 1 : gain_(y, x);
+            bin += (static_cast<float>(counts) - dark) * gain;
+          }
+        }
+    }
+  });
+  return result;
+}
+
+}  // namespace farfield::pipeline

@@ -1,0 +1,57 @@
+#pragma once
+// Corrections that belong to the detector, not to a technique: dark and flat field, crop, binning.
+// Corrected counts = (raw - dark) / flat, then summed over bins.
+
+#include <optional>
+
+#include "farfield/model/acquisition.hpp"
+#include "farfield/model/frame.hpp"
+
+namespace farfield::pipeline {
+
+using core::Index;
+
+/// A window of the detector in its pixels: first corner and size.
+struct Crop {
+  Index y = 0, x = 0, ny = 0, nx = 0;
+};
+
+struct CorrectionOptions {
+  std::optional<Crop> crop{};
+  Index bin = 1;  ///< sum bin x bin pixels; a bin with a masked pixel is masked
+  bool dark = true, flat = true;  ///< use acquisition.inputs "dark" and "flat" (y, x) where there are any
+};
+
+/// Plans the corrections of one scan. Without any, frames pass in the type they are stored in; cropping keeps
+/// the type; everything else gives float (f32).
+///
+/// Mask: pixels whose flat is not finite and > 0, or whose dark is not finite, are marked dead.
+/// Saturation: a pixel at or above the detector's saturation gives the corrected saturation value, which no
+/// sum of unsaturated pixels reaches, so a technique still recognises it.
+class Corrector {
+public:
+  /// Throws `invalid_argument` for a crop outside the detector or a bin that does not divide it,
+  /// `corrupt_data` for dark or flat of another shape or type, `unsupported` for crop or bin of patterns whose zero frequency
+  /// lies in the corner, or whose positions are in pixels (their meaning would change).
+  Corrector(const model::Acquisition& raw, const CorrectionOptions& options);
+
+  /// The scan as it is after the corrections; "dark" and "flat" are used up.
+  const model::Acquisition& acquisition() const { return corrected_; }
+  /// Of one corrected frame, rows without gaps.
+  Index frame_bytes() const;
+  /// Writes the corrected frame to `out` (frame_bytes() long, aligned for its type). Throws `corrupt_data` for a
+  /// frame of another shape or type than the scan says. Thread-safe.
+  core::AnyImage apply(const core::AnyImage& raw, std::byte* out) const;
+
+private:
+  Index ny_ = 0, nx_ = 0;  // of the raw frames
+  core::DType raw_type_;
+  Crop crop_;
+  Index bin_ = 1;
+  bool arithmetic_ = false;  // anything but a copy of the window
+  std::optional<double> saturation_;
+  core::Array<float, 2> dark_, gain_;  // of the window; gain = 1 / flat
+  model::Acquisition corrected_;
+};
+
+}  // namespace farfield::pipeline

@@ -1,0 +1,144 @@
+#include "farfield/pipeline/corrections.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace farfield::pipeline {
+namespace {
+
+using core::Array;
+
+model::Acquisition scan(Index ny, Index nx) {
+  model::Acquisition a;
+  a.detector.ny = ny;
+  a.detector.nx = nx;
+  a.detector.dtype = core::DType::u16;
+  a.detector.pixel_size_y_m = a.detector.pixel_size_x_m = 75e-6;
+  return a;
+}
+
+/// image(y, x) = 10 y + x
+Array<std::uint16_t, 2> ramp(Index ny, Index nx) {
+  Array<std::uint16_t, 2> image({ny, nx});
+  for (Index y = 0; y < ny; ++y)
+    for (Index x = 0; x < nx; ++x) image(y, x) = static_cast<std::uint16_t>(10 * y + x);
+  return image;
+}
+
+struct Corrected {
+  core::AnyImage image;
+  Array<std::byte, 1> bytes;
+};
+Corrected apply(const Corrector& corrector, const core::AnyImage& image) {
+  Corrected out;
+  out.bytes = Array<std::byte, 1>({corrector.frame_bytes()});
+  out.image = corrector.apply(image, out.bytes.data());
+  return out;
+}
+
+core::ErrorCode error_of(const model::Acquisition& a, const CorrectionOptions& options) {
+  try {
+    const Corrector corrector(a, options);
+  } catch (const core::Error& e) {
+    return e.code();
+  }
+  ADD_FAILURE() << "no error";
+  return core::ErrorCode::internal;
+}
+
+TEST(Corrections, WithoutAnyFramesPassUnchanged) {
+  const Corrector corrector(scan(3, 4), {});
+  const auto image = ramp(3, 4);
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(image.view()));
+  EXPECT_EQ(out.image.dtype, core::DType::u16);
+  for (Index y = 0; y < 3; ++y)
+    for (Index x = 0; x < 4; ++x) EXPECT_EQ(out.image.view<std::uint16_t>()(y, x), image(y, x));
+}
+
+TEST(Corrections, CropKeepsTypeAndTakesTheMaskAlong) {
+  auto a = scan(5, 6);
+  a.detector.pixel_mask = Array<std::uint32_t, 2>({5, 6});
+  a.detector.pixel_mask(2, 3) = 7;
+  const Corrector corrector(a, {.crop = Crop{1, 2, 3, 2}});
+  const auto image = ramp(5, 6);
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(image.view()));
+  const auto pixels = out.image.view<std::uint16_t>();
+  EXPECT_EQ(pixels(0, 0), 12);
+  EXPECT_EQ(pixels(2, 1), 33);
+  EXPECT_EQ(corrector.acquisition().detector.pixel_mask(1, 1), 7U);
+  EXPECT_EQ(*corrector.acquisition().detector.pixel_size_y_m, 75e-6);
+}
+
+TEST(Corrections, DarkAndFlat) {
+  auto a = scan(2, 2);
+  Array<float, 2> dark({2, 2}, 1.0F), flat({2, 2}, 2.0F);
+  flat(0, 1) = 0;
+  dark(1, 0) = NAN;
+  a.inputs["dark"] = core::AnyArray(dark);
+  a.inputs["flat"] = core::AnyArray(flat);
+  const Corrector corrector(a, {});
+  const auto image = ramp(2, 2);
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(image.view()));
+  EXPECT_EQ(out.image.view<float>()(0, 0), -0.5F);
+  EXPECT_EQ(out.image.view<float>()(1, 1), 5.0F);
+  const auto& mask = corrector.acquisition().detector.pixel_mask;
+  EXPECT_EQ(mask(0, 0), 0U);
+  EXPECT_EQ(mask(0, 1), model::pixel_mask::kDead);
+  EXPECT_EQ(mask(1, 0), model::pixel_mask::kDead);
+  EXPECT_FALSE(corrector.acquisition().inputs.contains("dark")) << "used up: nobody may subtract it again";
+  EXPECT_EQ(corrector.acquisition().detector.dtype, core::DType::f32);
+}
+
+TEST(Corrections, BinSumsAndPassesMaskAndPixelSizeOn) {
+  auto a = scan(4, 4);
+  a.detector.pixel_mask = Array<std::uint32_t, 2>({4, 4});
+  a.detector.pixel_mask(3, 0) = model::pixel_mask::kGap;
+  const Corrector corrector(a, {.bin = 2});
+  const auto image = ramp(4, 4);
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(image.view()));
+  EXPECT_EQ(out.image.view<float>()(0, 0), 0 + 1 + 10 + 11);
+  EXPECT_EQ(out.image.view<float>()(1, 1), 22 + 23 + 32 + 33);
+  EXPECT_EQ(corrector.acquisition().detector.pixel_mask(1, 0), model::pixel_mask::kGap);
+  EXPECT_EQ(corrector.acquisition().detector.pixel_mask(1, 1), 0U);
+  EXPECT_DOUBLE_EQ(*corrector.acquisition().detector.pixel_size_x_m, 150e-6);
+}
+
+TEST(Corrections, ASaturatedPixelStaysRecognisableAndNoOtherLooksLikeIt) {
+  auto a = scan(2, 4);
+  a.detector.saturation_counts = 100;
+  Array<float, 2> flat({2, 4}, 1.0F);
+  flat(0, 0) = 0.5F;
+  a.inputs["flat"] = core::AnyArray(flat);
+  const Corrector corrector(a, {.bin = 2});
+  Array<std::uint16_t, 2> image({2, 4}, 99);  // the highest counts that are not saturated
+  image(1, 2) = 100;
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(image.view()));
+  const double saturation = *corrector.acquisition().detector.saturation_counts;
+  EXPECT_LT(out.image.view<float>()(0, 0), saturation);
+  EXPECT_GE(out.image.view<float>()(0, 1), saturation);
+}
+
+TEST(Corrections, RefusesWhatCannotBe) {
+  using enum core::ErrorCode;
+  EXPECT_EQ(error_of(scan(4, 4), {.crop = Crop{2, 0, 3, 4}}), invalid_argument);
+  EXPECT_EQ(error_of(scan(4, 4), {.crop = Crop{-1, 0, 2, 2}}), invalid_argument);
+  EXPECT_EQ(error_of(scan(4, 4), {.crop = Crop{INT64_MAX, 0, 2, 2}}), invalid_argument);
+  EXPECT_EQ(error_of(scan(4, 4), {.bin = 3}), invalid_argument);
+  EXPECT_EQ(error_of(scan(4, 4), {.bin = 0}), invalid_argument);
+  auto corner = scan(4, 4);
+  corner.detector.dc = model::DcLocation::corner;
+  EXPECT_EQ(error_of(corner, {.bin = 2}), unsupported);
+  auto pixels = scan(4, 4);
+  pixels.scan.unit = model::PositionUnit::pixels;
+  EXPECT_EQ(error_of(pixels, {.bin = 2}), unsupported);
+  auto wrong = scan(4, 4);
+  wrong.inputs["dark"] = core::AnyArray(Array<float, 2>({4, 3}));
+  EXPECT_EQ(error_of(wrong, {}), corrupt_data);
+  const Corrector corrector(scan(4, 4), {});
+  const auto small = ramp(4, 3);
+  EXPECT_THROW(apply(corrector, core::AnyImage::of<std::uint16_t>(small.view())), core::Error);
+}
+
+}  // namespace
+}  // namespace farfield::pipeline
