@@ -77,8 +77,14 @@ template <class S>
 class BoundSchema : public OptionSchema {
 public:
   template <class M>
-  BoundSchema& add(std::string name, M S::* member, std::string help, OptionRules rules = {}) {
-    const S defaults{};
+  BoundSchema& add(std::string name, M S::*member, std::string help, OptionRules rules = {}) {
+    return add_at<M>(std::move(name), [member](S& s) -> M& { return s.*member; }, std::move(help), std::move(rules));
+  }
+
+  /// The same for a member of a member: `access(s)` gives a reference to a value of type M.
+  template <class M, class Access>
+  BoundSchema& add_at(std::string name, Access access, std::string help, OptionRules rules = {}) {
+    S defaults{};
     if (find(name) != nullptr) throw Error(ErrorCode::internal, "option " + name + " is declared twice");
     if constexpr (std::is_integral_v<M> && !std::is_same_v<M, bool>) {
       // What the member cannot hold is out of range, whether or not the rules say so.
@@ -87,9 +93,9 @@ public:
         rules.min = std::max(rules.min, static_cast<double>(std::numeric_limits<M>::min()));
       if constexpr (kNarrow) rules.max = std::min(rules.max, static_cast<double>(std::numeric_limits<M>::max()));
     }
-    OptionInfo info{std::move(name), type_of<M>(), read(defaults, member, rules), std::move(help), rules};
-    setters_[info.name] = [member, rules](S& s, const OptionValue& v) { write(s, member, v, rules); };
-    getters_[info.name] = [member, rules](const S& s) { return read(s, member, rules); };
+    OptionInfo info{std::move(name), type_of<M>(), read_value<M>(access(defaults), rules), std::move(help), rules};
+    setters_[info.name] = [access, rules](S& s, const OptionValue& v) { write_value<M>(access(s), v, rules); };
+    getters_[info.name] = [access, rules](const S& s) { return read_value<M>(access(const_cast<S&>(s)), rules); };
     options_.push_back(std::move(info));
     return *this;
   }
@@ -117,23 +123,23 @@ private:
     else return OptionType::text;
   }
   template <class M>
-  static OptionValue read(const S& s, M S::* member, const OptionRules& rules) {
-    if constexpr (std::is_same_v<M, bool>) return s.*member;
-    else if constexpr (std::is_enum_v<M>) return rules.choices.at(static_cast<std::size_t>(s.*member));
-    else if constexpr (std::is_integral_v<M>) return static_cast<std::int64_t>(s.*member);
-    else if constexpr (std::is_floating_point_v<M>) return static_cast<double>(s.*member);
-    else return s.*member;
+  static OptionValue read_value(const M& m, const OptionRules& rules) {
+    if constexpr (std::is_same_v<M, bool>) return m;
+    else if constexpr (std::is_enum_v<M>) return rules.choices.at(static_cast<std::size_t>(m));
+    else if constexpr (std::is_integral_v<M>) return static_cast<std::int64_t>(m);
+    else if constexpr (std::is_floating_point_v<M>) return static_cast<double>(m);
+    else return m;
   }
   template <class M>
-  static void write(S& s, M S::* member, const OptionValue& v, const OptionRules& rules) {
-    if constexpr (std::is_same_v<M, bool>) s.*member = std::get<bool>(v);
+  static void write_value(M& m, const OptionValue& v, const OptionRules& rules) {
+    if constexpr (std::is_same_v<M, bool>) m = std::get<bool>(v);
     else if constexpr (std::is_enum_v<M>) {
       const auto& word = std::get<std::string>(v);
       for (std::size_t i = 0; i < rules.choices.size(); ++i)
-        if (rules.choices[i] == word) s.*member = static_cast<M>(i);
-    } else if constexpr (std::is_integral_v<M>) s.*member = static_cast<M>(std::get<std::int64_t>(v));
-    else if constexpr (std::is_floating_point_v<M>) s.*member = static_cast<M>(std::get<double>(v));
-    else s.*member = std::get<M>(v);
+        if (rules.choices[i] == word) m = static_cast<M>(i);
+    } else if constexpr (std::is_integral_v<M>) m = static_cast<M>(std::get<std::int64_t>(v));
+    else if constexpr (std::is_floating_point_v<M>) m = static_cast<M>(std::get<double>(v));
+    else m = std::get<M>(v);
   }
 
   std::map<std::string, std::function<void(S&, const OptionValue&)>> setters_;

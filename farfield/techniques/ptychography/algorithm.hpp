@@ -1,0 +1,91 @@
+#pragma once
+// What all reconstruction algorithms share: one pass over the patterns.
+
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <vector>
+
+#include "farfield/core/thread_pool.hpp"
+#include "farfield/math/random.hpp"
+#include "farfield/parallel/communicator.hpp"
+#include "farfield/technique/technique.hpp"
+#include "farfield/techniques/ptychography/forward_model.hpp"
+
+namespace farfield::techniques::ptychography {
+
+/// How the processes of one reconstruction share it. Each holds the patterns of one region and the part of
+/// the object that they see; probe and scalars are common. Alone, every call does nothing.
+class Sharing {
+public:
+  virtual ~Sharing() = default;
+  virtual int size() const { return 1; }
+  virtual void sum(std::span<double>) {}
+  virtual void sum(std::span<cfloat>) {}
+  /// Adds what the neighbours hold for the pixels that both have; both end with the same values.
+  virtual void sum_object(core::View<cfloat, 2>) {}
+  virtual void sum_object(core::View<float, 2>) {}
+};
+
+/// What one pattern taught beside gradients; collected during a pass, applied after it.
+struct Observation {
+  ModulusSums sums;
+  StepSums position;   ///< a: along y, b: along x (only when positions are refined)
+};
+
+/// One iteration: everything an algorithm may use. `slots` are the patterns of this pass.
+struct Pass {
+  const Options& options;
+  std::int64_t iteration = 0;                 ///< from 0
+  State& state;
+  const ForwardModel& model;
+  const std::vector<Index>& slots;
+  core::ThreadPool& pool;
+  std::vector<Workspace>& workspaces;         ///< one per thread
+  math::Random& random;
+  Sharing& sharing;
+  std::stop_token stop;
+
+  bool update_object = true, update_probe = true, update_modes = true, update_opr = false;
+  bool refine_positions = false, fit_background = false;
+
+  std::vector<Observation>& observations;     ///< by slot
+  core::Array<float, 2>& background_gradient; ///< tile; summed over patterns (thread 0 adds the others)
+
+  /// To be called once per pattern, with w.psi = chi and w.p = S p as residuals() and exit_waves() left them.
+  void observe(Index slot, const ModulusSums& sums, const Workspace& w) const {
+    Observation& o = observations[static_cast<std::size_t>(slot)];
+    o.sums = sums;
+    if (!refine_positions) return;
+    o.position = {};
+    for (int m = 0; m < state.modes(); ++m)
+      o.position += model.kernels().position_sums(state.shape, w.psi[static_cast<std::size_t>(m)], w.p[static_cast<std::size_t>(m)],
+                                                  state.window(slot), state.object_stride());
+  }
+};
+
+/// The object array was re-laid: old first pixel and extents -> the state's new ones.
+struct Regrid {
+  double old_y, old_x;
+  std::array<Index, 2> old_extents;
+};
+
+class Algorithm {
+public:
+  virtual ~Algorithm() = default;
+  /// One iteration over pass.slots; returns early, between batches, when a stop is requested. The sums are
+  /// what the pass saw while it visited the patterns.
+  virtual ModulusSums iterate(Pass&) = 0;
+  /// Called after the object array moved or grew.
+  virtual void regrid(const State&, const Regrid&) {}
+  /// Everything that must survive a checkpoint (momentum, exit waves ...), beyond State.
+  virtual void save(technique::Sink&) const {}
+  virtual void restore(technique::Source&) {}
+  /// Bytes held per pattern beside the counts; said to the user before it starts.
+  virtual double bytes_per_pattern(Shape, int /*modes*/) const { return 0; }
+};
+
+std::unique_ptr<Algorithm> make_lsqml(const Options&);
+std::unique_ptr<Algorithm> make_pie(const Options&);
+
+}  // namespace farfield::techniques::ptychography

@@ -1,0 +1,229 @@
+#include "farfield/techniques/ptychography/kernels.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "farfield/math/complex.hpp"
+#include "farfield/math/fft.hpp"
+#include "farfield/math/random.hpp"
+#include "farfield/techniques/ptychography/sub_pixel_shift.hpp"
+
+namespace farfield::techniques::ptychography {
+namespace {
+
+using core::Array;
+
+// Single-precision kernels against double-precision sums of up to 40 terms of order one: 5e-6 relative to
+// the largest value is about 40 units in the last place.
+constexpr double kTolerance = 5e-6;
+
+Array<cfloat, 2> noise(Index ny, Index nx, std::uint64_t seed) {
+  math::Random random(seed);
+  Array<cfloat, 2> a({ny, nx});
+  for (auto& v : a) v = {static_cast<float>(random.normal()), static_cast<float>(random.normal())};
+  return a;
+}
+
+template <class T>
+void expect_near(const T* a, const T* b, Index n, const char* what) {
+  double largest = 0, worst = 0;
+  for (Index i = 0; i < n; ++i) {
+    largest = std::max<double>(largest, std::abs(b[i]));
+    worst = std::max<double>(worst, std::abs(a[i] - b[i]));
+  }
+  EXPECT_LE(worst, kTolerance * largest) << what;
+}
+
+void expect_sums(const StepSums& a, const StepSums& b, const char* what) {
+  const double scale = std::sqrt(b.aa * b.bb) + b.aa + b.bb;
+  for (const auto member : {&StepSums::a_chi, &StepSums::b_chi, &StepSums::aa, &StepSums::bb, &StepSums::ab})
+    EXPECT_NEAR(a.*member, b.*member, 1e-5 * scale) << what;
+}
+
+struct Case {
+  core::Isa isa;
+  Shape shape;
+};
+
+class KernelsEqualReference : public testing::TestWithParam<Case> {
+protected:
+  void SetUp() override {
+    if (GetParam().isa > core::isa()) GTEST_SKIP() << "this machine has no " << core::name(GetParam().isa);
+  }
+  const Kernels& fast() { return cpu_kernels(GetParam().isa); }
+  const Kernels& oracle = reference_kernels();
+};
+
+TEST_P(KernelsEqualReference, ExitWaveAndItsAdjoint) {
+  const Shape s = GetParam().shape;
+  const Index stride = s.nx + 13;
+  const auto probe = noise(s.ny, s.nx, 1), object = noise(s.ny + 2, stride, 2), term = noise(s.ny, s.nx, 3);
+  std::vector<float> row(static_cast<std::size_t>(2 * (s.nx + kTaps)));
+  for (const auto& shift : {sub_pixel_shift(0.3, 0.85), sub_pixel_shift(0, 0), sub_pixel_shift(0.5, 0)}) {
+    Array<cfloat, 2> p1({s.ny, s.nx}), p2({s.ny, s.nx}), w1({s.ny, s.nx}), w2({s.ny, s.nx});
+    fast().exit_wave(s, shift, probe.data(), object.data() + stride + 5, stride, p1.data(), w1.data(), row.data());
+    oracle.exit_wave(s, shift, probe.data(), object.data() + stride + 5, stride, p2.data(), w2.data(), row.data());
+    expect_near(p1.data(), p2.data(), s.size(), "shifted probe");
+    expect_near(w1.data(), w2.data(), s.size(), "exit wave");
+    Array<cfloat, 2> g1 = term.clone(), g2 = term.clone();
+    fast().unshift_add(s, shift, term.data(), g1.data(), row.data());
+    oracle.unshift_add(s, shift, term.data(), g2.data(), row.data());
+    expect_near(g1.data(), g2.data(), s.size(), "unshifted gradient");
+    // <S p, t> = <p, S^T t>: rounding of n products, 1e-5 of the norms.
+    if (!shift.identity) {
+      Array<cfloat, 2> back({s.ny, s.nx});
+      fast().unshift_add(s, shift, term.data(), back.data(), row.data());
+      const auto n = s.size();
+      EXPECT_NEAR(fast().dot(n, p1.data(), term.data()), fast().dot(n, probe.data(), back.data()),
+                  1e-5 * std::sqrt(fast().norm2(n, p1.data()) * fast().norm2(n, term.data())));
+    }
+  }
+}
+
+template <class T>
+void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int modes, bool everything, Likelihood likelihood) {
+  math::Random random(9);
+  const Index n = s.size();
+  std::vector<T> counts(static_cast<std::size_t>(n));
+  for (auto& c : counts) c = static_cast<T>(random.poisson(random.uniform() < 0.3 ? 0.0 : 40.0));
+  std::vector<float> valid(static_cast<std::size_t>(n)), background(static_cast<std::size_t>(n));
+  for (auto& v : valid) v = random.uniform() < 0.9 ? 1.0F : 0.0F;
+  for (auto& b : background) b = static_cast<float>(random.uniform());
+  std::vector<Array<cfloat, 2>> a, b;
+  std::vector<cfloat*> pa, pb;
+  for (int m = 0; m < modes; ++m) {
+    a.push_back(noise(s.ny, s.nx, 20 + static_cast<std::uint64_t>(m)));
+    b.push_back(a.back().clone());
+  }
+  for (int m = 0; m < modes; ++m) {
+    pa.push_back(a[static_cast<std::size_t>(m)].data());
+    pb.push_back(b[static_cast<std::size_t>(m)].data());
+  }
+  std::vector<float> ga(static_cast<std::size_t>(n)), gb(static_cast<std::size_t>(n));
+  ModulusTask task{n, modes, pa.data(), counts.data(), core::dtype_of<T>, nullptr, 0, nullptr, 0.7F, 0.25F, likelihood, nullptr};
+  if (everything) {
+    task.valid = valid.data();
+    task.background = background.data();
+    task.saturation = 50;
+    task.background_gradient = ga.data();
+  }
+  const ModulusSums x = fast.modulus(task);
+  task.psi = pb.data();
+  task.background_gradient = everything ? gb.data() : nullptr;
+  const ModulusSums y = oracle.modulus(task);
+  for (int m = 0; m < modes; ++m) expect_near(pa[static_cast<std::size_t>(m)], pb[static_cast<std::size_t>(m)], n, "residual");
+  if (everything) expect_near(ga.data(), gb.data(), n, "background gradient");
+  EXPECT_EQ(x.valid, y.valid);
+  EXPECT_NEAR(x.cost, y.cost, 1e-5 * y.cost);
+  EXPECT_NEAR(x.abs_difference, y.abs_difference, 1e-5 * y.abs_difference);
+  EXPECT_NEAR(x.amplitude, y.amplitude, 1e-5 * y.amplitude);
+  EXPECT_NEAR(x.model_intensity, y.model_intensity, 1e-5 * y.model_intensity);
+  EXPECT_NEAR(x.measured_intensity, y.measured_intensity, 1e-5 * y.measured_intensity);
+}
+
+TEST_P(KernelsEqualReference, Modulus) {
+  for (const int modes : {1, 3})
+    for (const bool everything : {false, true})
+      for (const auto likelihood : {Likelihood::amplitude, Likelihood::poisson}) {
+        compare_modulus<float>(fast(), oracle, GetParam().shape, modes, everything, likelihood);
+        compare_modulus<std::uint8_t>(fast(), oracle, GetParam().shape, modes, everything, likelihood);
+        compare_modulus<std::uint16_t>(fast(), oracle, GetParam().shape, modes, everything, likelihood);
+        compare_modulus<std::uint32_t>(fast(), oracle, GetParam().shape, modes, everything, likelihood);
+      }
+}
+
+TEST_P(KernelsEqualReference, GradientsStepsAndPositions) {
+  const Shape s = GetParam().shape;
+  const Index stride = s.nx + 7, big = (s.ny + 2) * stride;
+  const auto chi = noise(s.ny, s.nx, 1), p = noise(s.ny, s.nx, 2), object = noise(s.ny + 2, stride, 3),
+             delta = noise(s.ny + 2, stride, 4), dp = noise(s.ny, s.nx, 5);
+  const cfloat* o = object.data() + stride + 1;
+  for (const bool extras : {false, true}) {
+    auto g1 = delta.clone(), g2 = delta.clone(), t1 = chi.clone(), t2 = chi.clone();
+    Array<float, 2> l1({s.ny + 2, stride}), l2({s.ny + 2, stride});
+    fast().gradients(s, chi.data(), p.data(), o, stride, g1.data() + stride, stride, extras ? l1.data() : nullptr,
+                     extras ? t1.data() : nullptr);
+    oracle.gradients(s, chi.data(), p.data(), o, stride, g2.data() + stride, stride, extras ? l2.data() : nullptr,
+                     extras ? t2.data() : nullptr);
+    expect_near(g1.data(), g2.data(), big, "object gradient");
+    expect_near(t1.data(), t2.data(), s.size(), "probe term");
+    expect_near(l1.data(), l2.data(), big, "illumination");
+  }
+  expect_sums(fast().step_sums(s, chi.data(), p.data(), o, stride, delta.data() + 2, stride, dp.data()),
+              oracle.step_sums(s, chi.data(), p.data(), o, stride, delta.data() + 2, stride, dp.data()), "step sums");
+  expect_sums(fast().position_sums(s, chi.data(), p.data(), o, stride), oracle.position_sums(s, chi.data(), p.data(), o, stride),
+              "position sums");
+}
+
+TEST_P(KernelsEqualReference, PieUpdate) {
+  const Shape s = GetParam().shape;
+  const Index stride = s.nx + 3;
+  for (const int modes : {1, 2}) {
+    auto o1 = noise(s.ny, stride, 1), o2 = o1.clone();
+    std::vector<Array<cfloat, 2>> c1, c2, p;
+    std::vector<cfloat*> pc1, pc2;
+    std::vector<const cfloat*> pp;
+    for (int m = 0; m < modes; ++m) {
+      c1.push_back(noise(s.ny, s.nx, 30 + static_cast<std::uint64_t>(m)));
+      c2.push_back(c1.back().clone());
+      p.push_back(noise(s.ny, s.nx, 40 + static_cast<std::uint64_t>(m)));
+    }
+    for (std::size_t m = 0; m < c1.size(); ++m) {
+      pc1.push_back(c1[m].data());
+      pc2.push_back(c2[m].data());
+      pp.push_back(p[m].data());
+    }
+    fast().pie_update(s, modes, pc1.data(), pp.data(), o1.data(), stride, 0.1F, 9, 8, 0.5F);
+    oracle.pie_update(s, modes, pc2.data(), pp.data(), o2.data(), stride, 0.1F, 9, 8, 0.5F);
+    expect_near(o1.data(), o2.data(), s.ny * stride, "object");
+    for (std::size_t m = 0; m < c1.size(); ++m) expect_near(pc1[m], pc2[m], s.size(), "probe term");
+  }
+}
+
+TEST_P(KernelsEqualReference, VectorSums) {
+  const auto a = noise(1, 1003, 1), b = noise(1, 1003, 2);
+  EXPECT_NEAR(fast().dot(1003, a.data(), b.data()), oracle.dot(1003, a.data(), b.data()), 1e-3);
+  EXPECT_NEAR(fast().norm2(1003, a.data()), oracle.norm2(1003, a.data()), 1e-2);
+  EXPECT_FLOAT_EQ(fast().max_abs2(1003, a.data()), oracle.max_abs2(1003, a.data()));
+  auto x = a.clone(), y = a.clone();
+  fast().axpy(1003, 0.3F, b.data(), x.data());
+  oracle.axpy(1003, 0.3F, b.data(), y.data());
+  expect_near(x.data(), y.data(), 1003, "axpy");
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, KernelsEqualReference,
+                         testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}}, Case{core::Isa::v3, {16, 16}},
+                                         Case{core::Isa::v3, {9, 21}}, Case{core::Isa::v4, {16, 16}}, Case{core::Isa::v4, {128, 128}},
+                                         Case{core::Isa::v4, {11, 19}}, Case{core::Isa::v4, {5, 4}}));
+
+TEST(SubPixelShift, EqualsTheFourierShiftOfABandLimitedProbe) {
+  // A disc of spatial frequencies up to 0.45 of Nyquist, shifted by taps and by its phase ramp.
+  const Index n = 64;
+  const double fy = 0.37, fx = 0.81;
+  Array<cfloat, 2> spectrum({n, n}), ramp({n, n}), shifted({n, n});
+  for (Index u = 0; u < n; ++u)
+    for (Index v = 0; v < n; ++v) {
+      const double qy = static_cast<double>(u < n / 2 ? u : u - n), qx = static_cast<double>(v < n / 2 ? v : v - n);
+      if (std::hypot(qy, qx) > 0.45 * static_cast<double>(n) / 2) continue;
+      const auto value = std::polar(1.0, 0.002 * (qy * qy + qx * qx));
+      spectrum(u, v) = cfloat(value);
+      ramp(u, v) = cfloat(value * std::polar(1.0, -2 * M_PI * (qy * fy + qx * fx) / static_cast<double>(n)));
+    }
+  const math::Fft2<float> fft(n, n, math::FftEffort::estimate);
+  fft.inverse(spectrum.data());
+  fft.inverse(ramp.data());
+  std::vector<float> row(2 * (n + kTaps));
+  cpu_kernels(core::isa()).exit_wave({n, n}, sub_pixel_shift(fy, fx), spectrum.data(), nullptr, 0, shifted.data(), nullptr, row.data());
+  double error = 0, total = 0;
+  for (Index i = 0; i < n * n; ++i) {
+    error += std::norm(shifted.data()[i] - ramp.data()[i]);
+    total += std::norm(ramp.data()[i]);
+  }
+  // The filter is within 3e-3 per axis up to half of Nyquist: 2e-5 of the intensity for both, below the
+  // counting noise of 5e4 photons in every pixel.
+  EXPECT_LT(std::sqrt(error / total), 4.5e-3);
+}
+
+}  // namespace
+}  // namespace farfield::techniques::ptychography

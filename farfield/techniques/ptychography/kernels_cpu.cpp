@@ -1,0 +1,368 @@
+// The kernels for one instruction set. Each pass is bound by the level-2 cache, which holds the tile, the
+// probe, its shifted copy and the object window of one pattern: passes are fused so that each array is
+// read once, and intermediate rows stay in level 1.
+
+#include <algorithm>
+
+#include "farfield/math/simd.hpp"
+#include "farfield/techniques/ptychography/kernels.hpp"
+
+namespace farfield::techniques::ptychography::FARFIELD_ISA_NAMESPACE {
+const Kernels& kernels();
+namespace {
+
+using namespace math::simd::FARFIELD_ISA_NAMESPACE;
+
+const float* f(const cfloat* p) { return reinterpret_cast<const float*>(p); }
+float* f(cfloat* p) { return reinterpret_cast<float*>(p); }
+
+/// Sums run in float over this many vectors and then in double, so that a 256^2 tile loses no digits.
+constexpr Index kBlock = 64;
+
+/// row[3 + x] = sum_k taps_y[k] in(y - before + k, x), with wrap-around margins for the horizontal taps.
+inline void vertical(Shape s, const float* taps, int before, const cfloat* in, Index y, float* row) {
+  const float* source[kTaps];
+  for (int k = 0; k < kTaps; ++k) {
+    Index yy = y - before + k;
+    if (yy < 0 || yy >= s.ny) yy = ((yy % s.ny) + s.ny) % s.ny;
+    source[k] = f(in + yy * s.nx);
+  }
+  const Vec w0 = set(taps[0]), w1 = set(taps[1]), w2 = set(taps[2]), w3 = set(taps[3]), w4 = set(taps[4]), w5 = set(taps[5]);
+  float* out = row + 2 * 3;
+  sweep(2 * s.nx, [&](Index i, auto part) {
+    const Vec u = fma(w0, load(source[0] + i, part), fma(w1, load(source[1] + i, part), w2 * load(source[2] + i, part)));
+    const Vec v = fma(w3, load(source[3] + i, part), fma(w4, load(source[4] + i, part), w5 * load(source[5] + i, part)));
+    store(out + i, u + v, part);
+  });
+  for (Index x = 0; x < 3; ++x)
+    for (Index c = 0; c < 2; ++c) {
+      out[2 * (x - 3) + c] = out[2 * (((x - 3) % s.nx + s.nx) % s.nx) + c];
+      out[2 * (s.nx + x) + c] = out[2 * (x % s.nx) + c];
+    }
+}
+
+struct Horizontal {
+  Vec w0, w1, w2, w3, w4, w5;
+  explicit Horizontal(const float* t) : w0(set(t[0])), w1(set(t[1])), w2(set(t[2])), w3(set(t[3])), w4(set(t[4])), w5(set(t[5])) {}
+  template <class P>
+  Vec operator()(const float* r, P part) const {  // r: first tap
+    const Vec u = fma(w0, load(r, part), fma(w1, load(r + 2, part), w2 * load(r + 4, part)));
+    const Vec v = fma(w3, load(r + 6, part), fma(w4, load(r + 8, part), w5 * load(r + 10, part)));
+    return u + v;
+  }
+};
+
+void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride, cfloat* shifted,
+               cfloat* psi, float* row) {
+  if (shift.identity) {
+    if (psi == nullptr) return;
+    for (Index y = 0; y < s.ny; ++y) {
+      const float *p = f(probe + y * s.nx), *o = f(object + y * stride);
+      float* out = f(psi + y * s.nx);
+      sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, cmul(load(p + i, part), load(o + i, part)), part); });
+    }
+    return;
+  }
+  const Horizontal horizontal(shift.x);
+  for (Index y = 0; y < s.ny; ++y) {
+    vertical(s, shift.y, 3, probe, y, row);
+    float* p = f(shifted + y * s.nx);
+    if (psi == nullptr) {
+      sweep(2 * s.nx, [&](Index i, auto part) { store(p + i, horizontal(row + i, part), part); });
+    } else {
+      const float* o = f(object + y * stride);
+      float* out = f(psi + y * s.nx);
+      sweep(2 * s.nx, [&](Index i, auto part) {
+        const Vec v = horizontal(row + i, part);
+        store(p + i, v, part);
+        store(out + i, cmul(v, load(o + i, part)), part);
+      });
+    }
+  }
+}
+
+void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float* row) {
+  if (shift.identity) {
+    const float* t = f(term);
+    float* out = f(sum);
+    sweep(2 * s.size(), [&](Index i, auto part) { store(out + i, load(out + i, part) + load(t + i, part), part); });
+    return;
+  }
+  float ty[kTaps], tx[kTaps];
+  for (int k = 0; k < kTaps; ++k) {
+    ty[k] = shift.y[kTaps - 1 - k];
+    tx[k] = shift.x[kTaps - 1 - k];
+  }
+  const Horizontal horizontal(tx);
+  for (Index y = 0; y < s.ny; ++y) {
+    vertical(s, ty, 2, term, y, row);
+    float* out = f(sum + y * s.nx);
+    const float* r = row + 2;  // the first tap of the adjoint is at x - 2
+    sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + horizontal(r + i, part), part); });
+  }
+}
+
+template <class Counts, bool kOneMode>
+ModulusSums modulus_of(const ModulusTask& t) {
+  const auto* counts = static_cast<const Counts*>(t.counts);
+  const Vec scale = set(t.intensity_scale), residual = set(t.residual_scale), one = set(1), zero = set(0), tiny = set(1e-30F);
+  const Vec saturation = set(t.saturation);
+  const bool poisson = t.likelihood == Likelihood::poisson;
+  ModulusSums sums;
+  for (Index begin = 0; begin < t.n; begin += kBlock * kLanes) {
+    const Index end = std::min(t.n, begin + kBlock * kLanes);
+    Vec cost = zero, difference = zero, amplitude = zero, model_sum = zero, measured_sum = zero, valid_sum = zero;
+    const auto pixels = [&](Index i, auto part) {
+      // kLanes pixels are two vectors of interleaved complex numbers per mode.
+      Index low = kLanes, high = kLanes;
+      if constexpr (std::is_same_v<decltype(part), Part>) {
+        low = std::min(2 * part.n, kLanes);
+        high = 2 * part.n - low;
+      }
+      const auto get = [&](const float* p, Vec& a, Vec& b) {
+        if constexpr (std::is_same_v<decltype(part), Part>) {
+          a = load(p, Part{low});
+          b = high > 0 ? load(p + kLanes, Part{high}) : zero;
+        } else {
+          a = load(p, Full{});
+          b = load(p + kLanes, Full{});
+        }
+      };
+      const auto put = [&](float* p, Vec a, Vec b) {
+        if constexpr (std::is_same_v<decltype(part), Part>) {
+          store(p, a, Part{low});
+          if (high > 0) store(p + kLanes, b, Part{high});
+        } else {
+          store(p, a, Full{});
+          store(p + kLanes, b, Full{});
+        }
+      };
+      Vec a0, b0, model;
+      if constexpr (kOneMode) {
+        get(f(t.psi[0] + i), a0, b0);
+        model = abs2(a0, b0) * scale;
+      } else {
+        model = zero;
+        for (int m = 0; m < t.modes; ++m) {
+          get(f(t.psi[m] + i), a0, b0);
+          model = model + abs2(a0, b0);
+        }
+        model = model * scale;
+      }
+      if (t.background != nullptr) model = model + load(t.background + i, part);
+      const Vec measured = load_counts(counts + i, part);
+      const Vec r_model = rsqrt(max(model, tiny)), root = measured * rsqrt(max(measured, tiny)), root_model = model * r_model;
+      const Vec ratio = root * r_model, d = root_model - root;
+      Vec factor = (poisson ? ratio * ratio : ratio) - one;
+      Vec weight = one;
+      if constexpr (std::is_same_v<decltype(part), Part>) {
+        float lanes[kLanes];
+        for (Index k = 0; k < kLanes; ++k) lanes[k] = k < part.n ? 1.0F : 0.0F;
+        weight = load(lanes, Full{});
+      }
+      if (t.valid != nullptr) weight = weight * load(t.valid + i, part);
+      if (t.saturation > 0) weight = keep_if_less(measured, saturation, weight);
+      factor = factor * weight;
+      const Vec wd = weight * d;
+      cost = fma(wd, d, cost);
+      difference = difference + abs(wd);
+      amplitude = fma(weight, root, amplitude);
+      model_sum = fma(weight, model, model_sum);
+      measured_sum = fma(weight, measured, measured_sum);
+      valid_sum = valid_sum + weight;
+      if (t.background_gradient != nullptr) store(t.background_gradient + i, load(t.background_gradient + i, part) + factor, part);
+      Vec fa, fb;
+      twice(factor * residual, fa, fb);
+      if constexpr (kOneMode) {
+        put(f(t.psi[0] + i), a0 * fa, b0 * fb);
+      } else {
+        for (int m = 0; m < t.modes; ++m) {
+          get(f(t.psi[m] + i), a0, b0);
+          put(f(t.psi[m] + i), a0 * fa, b0 * fb);
+        }
+      }
+    };
+    Index i = begin;
+    for (; i + kLanes <= end; i += kLanes) pixels(i, Full{});
+    if (i < end) pixels(i, Part{end - i});
+    sums.cost += static_cast<double>(sum(cost));
+    sums.abs_difference += static_cast<double>(sum(difference));
+    sums.amplitude += static_cast<double>(sum(amplitude));
+    sums.model_intensity += static_cast<double>(sum(model_sum));
+    sums.measured_intensity += static_cast<double>(sum(measured_sum));
+    sums.valid += static_cast<double>(sum(valid_sum));
+  }
+  return sums;
+}
+
+template <class Counts>
+ModulusSums modulus_as(const ModulusTask& t) {
+  return t.modes == 1 ? modulus_of<Counts, true>(t) : modulus_of<Counts, false>(t);
+}
+
+ModulusSums modulus(const ModulusTask& t) {
+  switch (t.dtype) {
+    case core::DType::u8: return modulus_as<std::uint8_t>(t);
+    case core::DType::u16: return modulus_as<std::uint16_t>(t);
+    case core::DType::u32: return modulus_as<std::uint32_t>(t);
+    default: return modulus_as<float>(t);
+  }
+}
+
+template <bool kIllumination, bool kTerm>
+void gradients_as(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
+                  Index gradient_stride, float* illumination, cfloat* term) {
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
+    float *g = f(gradient + y * gradient_stride), *t = kTerm ? f(term + y * s.nx) : nullptr;
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec vc = load(c + i, part);
+      store(g + i, load(g + i, part) + conj_mul(load(q + i, part), vc), part);
+      if constexpr (kTerm) store(t + i, conj_mul(load(o + i, part), vc), part);
+    });
+    if constexpr (kIllumination) {
+      float* l = illumination + y * gradient_stride;
+      Index x = 0;
+      for (; x + kLanes <= s.nx; x += kLanes)
+        store(l + x, load(l + x, Full{}) + abs2(load(q + 2 * x, Full{}), load(q + 2 * x + kLanes, Full{})), Full{});
+      for (; x < s.nx; ++x) l[x] += q[2 * x] * q[2 * x] + q[2 * x + 1] * q[2 * x + 1];
+    }
+  }
+}
+
+void gradients(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
+               Index gradient_stride, float* illumination, cfloat* term) {
+  const auto go = [&](auto with_illumination, auto with_term) {
+    gradients_as<decltype(with_illumination)::value, decltype(with_term)::value>(s, chi, p, object, stride, gradient, gradient_stride,
+                                                                                 illumination, term);
+  };
+  using std::false_type, std::true_type;
+  if (illumination != nullptr) {
+    if (term != nullptr) go(true_type{}, true_type{});
+    else go(true_type{}, false_type{});
+  } else {
+    if (term != nullptr) go(false_type{}, true_type{});
+    else go(false_type{}, false_type{});
+  }
+}
+
+/// Re(conj(a) b) of interleaved pairs is the plain product of floats, summed over both.
+struct Accumulator {
+  Vec a_chi = set(0), b_chi = set(0), aa = set(0), bb = set(0), ab = set(0);
+  void add(Vec chi, Vec a, Vec b) {
+    a_chi = fma(a, chi, a_chi);
+    b_chi = fma(b, chi, b_chi);
+    aa = fma(a, a, aa);
+    bb = fma(b, b, bb);
+    ab = fma(a, b, ab);
+  }
+  void into(StepSums& sums) const {
+    sums.a_chi += static_cast<double>(sum(a_chi));
+    sums.b_chi += static_cast<double>(sum(b_chi));
+    sums.aa += static_cast<double>(sum(aa));
+    sums.bb += static_cast<double>(sum(bb));
+    sums.ab += static_cast<double>(sum(ab));
+  }
+};
+
+StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, const cfloat* delta_object,
+                   Index delta_stride, const cfloat* delta_p) {
+  StepSums sums;
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
+    const float *d = f(delta_object + y * delta_stride), *e = f(delta_p + y * s.nx);
+    Accumulator row;
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      row.add(load(c + i, part), cmul(load(d + i, part), load(q + i, part)), cmul(load(e + i, part), load(o + i, part)));
+    });
+    row.into(sums);
+  }
+  return sums;
+}
+
+StepSums position_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride) {
+  StepSums sums;
+  const Vec half = set(0.5F);
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
+    Accumulator row;
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec vq = load(q + i, part) * half;
+      const Vec dy = load(o + i + 2 * stride, part) - load(o + i - 2 * stride, part);
+      const Vec dx = load(o + i + 2, part) - load(o + i - 2, part);
+      row.add(load(c + i, part), cmul(vq, dy), cmul(vq, dx));
+    });
+    row.into(sums);
+  }
+  return sums;
+}
+
+void pie_update(Shape s, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride, float alpha,
+                float p_max2, float o_max2, float object_step) {
+  const Vec keep = set(1 - alpha), p_floor = set(alpha * p_max2), o_floor = set(alpha * o_max2), step = set(object_step);
+  const auto own_abs2 = [](Vec v) {  // |z|^2 in both lanes of each pair
+    const Vec v2 = v * v;
+    return v2 + swap_pairs(v2);
+  };
+  for (Index y = 0; y < s.ny; ++y) {
+    float* o = f(object + y * stride);
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec before = load(o + i, part), o_den = fma(keep, own_abs2(before), o_floor);
+      Vec p2 = set(0), update = set(0);
+      for (int m = 0; m < modes; ++m) {
+        float* c = f(chi[m] + y * s.nx) + i;
+        const Vec q = load(f(p[m] + y * s.nx) + i, part), vc = load(c, part);
+        p2 = p2 + own_abs2(q);
+        update = update + conj_mul(q, vc);
+        store(c, conj_mul(before, vc) / o_den, part);
+      }
+      store(o + i, before + step * update / fma(keep, p2, p_floor), part);
+    });
+  }
+}
+
+double dot(Index n, const cfloat* a, const cfloat* b) {
+  double total = 0;
+  for (Index begin = 0; begin < 2 * n; begin += kBlock * kLanes) {
+    Vec s = set(0);
+    const float *x = f(a) + begin, *y = f(b) + begin;
+    sweep(std::min(kBlock * kLanes, 2 * n - begin), [&](Index i, auto part) { s = fma(load(x + i, part), load(y + i, part), s); });
+    total += static_cast<double>(sum(s));
+  }
+  return total;
+}
+double norm2(Index n, const cfloat* a) { return dot(n, a, a); }
+
+float max_abs2(Index n, const cfloat* a) {
+  Vec m = set(0);
+  sweep(2 * n, [&](Index i, auto part) {
+    const Vec v = load(f(a) + i, part), v2 = v * v;
+    m = max(m, v2 + swap_pairs(v2));
+  });
+  return largest(m);
+}
+
+void axpy(Index n, float s, const cfloat* b, cfloat* a) {
+  const Vec vs = set(s);
+  sweep(2 * n, [&](Index i, auto part) { store(f(a) + i, fma(vs, load(f(b) + i, part), load(f(a) + i, part)), part); });
+}
+
+constexpr core::Isa level() {
+#if defined(__AVX512F__)
+  return core::Isa::v4;
+#elif defined(__AVX2__)
+  return core::Isa::v3;
+#else
+  return core::Isa::v2;
+#endif
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+  static const Kernels table{level(),       exit_wave,  modulus, gradients, unshift_add, step_sums,
+                             position_sums, pie_update, dot,     norm2,     max_abs2,    axpy};
+  return table;
+}
+
+}  // namespace farfield::techniques::ptychography::FARFIELD_ISA_NAMESPACE
