@@ -16,6 +16,9 @@ struct Dataset {
   std::string unit{};              ///< "" where it has none
   std::vector<std::string> axes{}; ///< slow -> fast: {"y","x"}, {"mode","y","x"}, {"iteration"} ...
   std::string help{};              ///< one line for a reader of the file
+  /// How to draw it, where type and axes do not say enough: "none", "log" (logarithmic scale), "abscissa" (the x
+  /// values of the curves over the same axis), "valid" (u8, 1 = good: covers the other images of its shape).
+  std::string draw{};
 };
 
 struct Product {
