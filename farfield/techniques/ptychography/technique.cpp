@@ -1,4 +1,5 @@
 #include "farfield/technique/technique.hpp"
+#include "farfield/techniques/ptychography/compare.hpp"
 #include "farfield/techniques/ptychography/simulate.hpp"
 
 namespace farfield::techniques::ptychography {
@@ -8,7 +9,7 @@ const technique::TechniqueInfo& info() {
       .name = "ptychography",
       .summary = "images of object and illumination from overlapping diffraction patterns",
       .references = {"10.1038/s41598-022-09430-3"},
-      .verbs = {simulate_verb()}};
+      .verbs = {simulate_verb(), compare_verb()}};
   return info;
 }
 
