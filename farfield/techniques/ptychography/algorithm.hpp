@@ -11,6 +11,8 @@
 #include "farfield/parallel/communicator.hpp"
 #include "farfield/technique/technique.hpp"
 #include "farfield/techniques/ptychography/forward_model.hpp"
+#include "farfield/techniques/ptychography/options.hpp"
+#include "farfield/techniques/ptychography/refine_probe_variation.hpp"
 
 namespace farfield::techniques::ptychography {
 
@@ -25,6 +27,11 @@ public:
   /// Adds what the neighbours hold for the pixels that both have; both end with the same values.
   virtual void sum_object(core::View<cfloat, 2>) {}
   virtual void sum_object(core::View<float, 2>) {}
+  /// This process's part of sum Re(conj(a) b) over the whole object, such that pixels which several hold are
+  /// counted once; sum() over the processes completes it. a and b are contiguous and of the object's extents.
+  virtual double dot_object(const Kernels& k, core::View<const cfloat, 2> a, core::View<const cfloat, 2> b) const {
+    return k.dot(a.size(), a.data(), b.data());
+  }
 };
 
 /// What one pattern taught beside gradients; collected during a pass, applied after it.
@@ -47,13 +54,14 @@ struct Pass {
   std::stop_token stop;
 
   bool update_object = true, update_probe = true, update_modes = true, update_opr = false;
-  bool refine_positions = false, fit_background = false;
+  bool refine_positions = false;
 
   std::vector<Observation>& observations;     ///< by slot
-  core::Array<float, 2>& background_gradient; ///< tile; summed over patterns (thread 0 adds the others)
 
   /// To be called once per pattern, with w.psi = chi and w.p = S p as residuals() and exit_waves() left them.
-  void observe(Index slot, const ModulusSums& sums, const Workspace& w) const {
+  /// Spoils w.term.
+  void observe(Index slot, const ModulusSums& sums, Workspace& w) const {
+    if (update_opr) observe_probe_variation(state, model, slot, w);
     Observation& o = observations[static_cast<std::size_t>(slot)];
     o.sums = sums;
     if (!refine_positions) return;

@@ -10,6 +10,14 @@
 
 namespace farfield::techniques::ptychography {
 
+/// What the eigen-probes learn from the patterns of one thread.
+struct ProbeVariationSums {
+  core::Array<cfloat, 3> gradient;      ///< (opr mode, y, x): sum of weight S^T conj(O) chi
+  std::vector<double> weights2;         ///< by opr mode: sum of weight^2
+  double probe_power = 0, exit_power = 0;  ///< sums of |P|^2 and |P O|^2
+  core::Array<cfloat, 2> tile;          ///< scratch
+};
+
 /// Scratch of one thread, small enough to stay in the level-2 cache at 128^2.
 struct Workspace {
   Workspace(Shape shape, int modes);
@@ -17,6 +25,9 @@ struct Workspace {
   core::Array<cfloat, 2> term;                      ///< tile
   core::Array<cfloat, 2> varied;                    ///< tile: mode 0 with its eigen-probes added
   std::vector<float> row;
+  // Sums over this thread's patterns, only where they are wanted:
+  core::Array<float, 2> background_gradient;  ///< tile, added to by residuals(); see refine_background.hpp
+  ProbeVariationSums variation;               ///< added to by Pass::observe(); see refine_probe_variation.hpp
   std::vector<cfloat*> psi;         ///< exit waves, then residuals chi, by mode; may be pointed elsewhere
   std::vector<const cfloat*> p;     ///< shifted probes by mode, as exit_waves() left them
   /// psi points at psi_store again.
@@ -38,15 +49,14 @@ public:
   const cfloat* shifted(const State&, Index slot, const cfloat* tile, cfloat* out, Workspace& w) const;
 
   /// w.psi: exit waves -> residuals chi at the sample, by way of the detector.
-  /// `background_gradient` as in ModulusTask, may be null.
-  ModulusSums residuals(const State&, Index slot, Workspace& w, float* background_gradient = nullptr) const;
+  ModulusSums residuals(const State&, Index slot, Workspace& w) const;
   /// As residuals(), but only the sums (one propagation; w.psi is spoilt).
   ModulusSums compare(const State&, Index slot, Workspace& w) const;
 
   const Kernels& kernels() const { return *kernels_; }
   const operators::Propagator& propagator() const { return propagator_; }
   const Patterns& patterns() const { return *patterns_; }
-  /// What the modulus kernel needs for a slot, with psi = w.psi.
+  /// What the modulus kernel needs for a slot, with psi = w.psi and no background gradient.
   ModulusTask task(const State&, Index slot, const Workspace& w) const;
 
 private:
