@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,7 +29,7 @@ public:
 
 private:
   AtomicFile file_;
-  std::map<std::string, bool, std::less<>> names_;
+  std::set<std::string, std::less<>> names_;
 };
 
 /// Reads blocks in any order; only the index is held in memory. Every block is checked when it is read.

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "farfield/io/scan_file.hpp"
 
@@ -80,6 +81,11 @@ inline Caught caught(const std::function<void()>& f) {
   return {};
 }
 #define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << "\"" << (text) << "\" lacks \"" << (part) << "\""
+
+/// Bytes as a file, without waiting for the disk.
+inline void write_plain(const std::filesystem::path& path, const std::vector<std::byte>& bytes) {
+  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
 
 /// Data shared between checkouts: $FARFIELD_SHARED_DATA, or ../shared/data beside the repository.
 inline std::filesystem::path shared_data() {

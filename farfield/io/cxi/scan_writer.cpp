@@ -7,6 +7,7 @@
 
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/cxi/layout.hpp"
+#include "farfield/io/cxi/product.hpp"
 #include "farfield/io/hdf5/filters.hpp"
 #include "farfield/io/hdf5/product_parts.hpp"
 
@@ -178,6 +179,8 @@ void ScanWriter::append(std::span<const model::FrameView> frames, std::span<cons
     s.ids.push_back(f.id);
   }
 }
+
+void ScanWriter::set_truth(const model::Product& truth) { cxi::write_parts(state_->file, kEntry + "/farfield/truth", truth); }
 
 void ScanWriter::set(const std::string& name, const model::Dataset& dataset) {
   if (name.empty() || name.front() == '/' || name.back() == '/' || name.find("//") != std::string::npos)

@@ -1,0 +1,26 @@
+#include "farfield/io/product_file.hpp"
+
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "farfield/core/error.hpp"
+#include "farfield/io/cxi/product.hpp"
+#include "farfield/io/foreign_product.hpp"
+#include "farfield/io/hdf5/file.hpp"
+#include "farfield/io/npz/npy.hpp"
+
+namespace farfield::io {
+
+void write_product(const std::filesystem::path& path, const model::Product& product) { cxi::write_product(path, product); }
+
+model::Product read_product(const std::filesystem::path& path) {
+  std::string head(4, '\0');
+  std::ifstream(path, std::ios::binary).read(head.data(), 4);
+  if (head == "PK\x03\x04" || head.starts_with("BZh")) return read_npz_product(npz::Npz::open(path));
+  const auto file = hdf5::File::open(path);
+  if (cxi::is_product(file)) return cxi::read_product(file);
+  return read_hdf5_product(file);
+}
+
+}  // namespace farfield::io
