@@ -32,6 +32,9 @@ herr_t keep_last(unsigned, const H5E_error2_t* entry, void* text) {
 
 Lock::Lock() : lock_(mutex()) {
   static const bool registered = [] {
+    // Files are closed by their owners. At exit the library would also visit files whose close failed on a
+    // full disk, which it has freed already (a crash in 1.10).
+    H5dont_atexit();
     H5open();
     register_filters();
     return true;
