@@ -89,11 +89,20 @@ public:
   /// Everything that must survive a checkpoint (momentum, exit waves ...), beyond State.
   virtual void save(technique::Sink&) const {}
   virtual void restore(technique::Source&) {}
+  /// Probe modes were mixed, or probe and object moved together, between two iterations: everything that refers to
+  /// the old ones is given up. Small changes (constraints, positions, factors) need no call.
+  virtual void forget() {}
+  /// True: one update from all patterns, the same on all processes by way of Pass::sharing; their states agree
+  /// after iterate() as they did before it.
+  virtual bool full_batch() const { return false; }
   /// Bytes held per pattern beside the counts; said to the user before it starts.
   virtual double bytes_per_pattern(Shape, int /*modes*/) const { return 0; }
 };
 
 std::unique_ptr<Algorithm> make_lsqml(const Options&);
 std::unique_ptr<Algorithm> make_pie(const Options&);
+std::unique_ptr<Algorithm> make_cgml(const Options&);
+/// Difference map or RAAR, as the options say.
+std::unique_ptr<Algorithm> make_projection(const Options&);
 
 }  // namespace farfield::techniques::ptychography
