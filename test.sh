@@ -35,12 +35,6 @@ done
 # Rooms whose code runs on several threads: the ones that the thread sanitizer looks at.
 threaded_rooms=" core codec io parallel pipeline operators techniques_ptychography techniques_statistics "
 jobs=$(nproc)
-# Open MPI: as root (containers), and with more ranks than cores.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_btl_vader_single_copy_mechanism=none # containers forbid process_vm_readv
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
-export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1}
 [ $long = no ] || export FARFIELD_LONG=1
 
 passed=0 failed=0 skipped=0
@@ -67,14 +61,14 @@ configure() {
   cmake --preset "$@" >"$log" 2>&1 || { cat "$log"; return 1; }
 }
 
-# run_tests FOLDER [ctest option...]: runs and counts. A GoogleTest program counts each of its cases (from the XML
+# run_tests PRESET [ctest option...]: runs and counts. A GoogleTest program counts each of its cases (from the XML
 # that it writes), any other test counts one.
 run_tests() {
-  local folder=$1 name status xml p f s
+  local preset=$1 folder=build/$1 name status xml p f s
   shift
   rm -rf "$folder/results" "$folder/junit.xml"
   mkdir -p "$folder/results"
-  ctest --test-dir "$folder" --parallel "$jobs" --output-on-failure --output-junit junit.xml "$@" || true
+  ctest --preset "$preset" --parallel "$jobs" --output-junit junit.xml "$@" || true
   if [ ! -s "$folder/junit.xml" ]; then
     fail "ctest could not run in $folder"
     return
@@ -96,7 +90,7 @@ run_tests() {
     else
       case $status in
         run) passed=$((passed + 1)) ;;
-        fail) fail "$name    again: ctest --test-dir $folder -R '^$name\$' --output-on-failure" ;;
+        fail) fail "$name    again: ctest --preset $preset -R '^$name\$'" ;;
         *) skipped=$((skipped + 1)) ;;
       esac
     fi
@@ -111,7 +105,7 @@ configure test || { fail "configuring    again: cmake --preset test"; finish; }
 cmake --build build/test --parallel "$jobs" || { fail "the build    again: cmake --build build/test"; finish; }
 
 say "Tests"
-run_tests build/test
+run_tests test
 
 say "Fuzzers"
 if [ -z "$(find farfield -name '*.fuzz.cpp' -print -quit)" ]; then
@@ -122,7 +116,7 @@ else
   runs=20000 seconds=15
   [ $long = no ] || runs=10000000 seconds=0
   if configure fuzz -DFUZZ_RUNS=$runs -DFUZZ_SECONDS=$seconds && cmake --build build/fuzz --target fuzzers --parallel "$jobs"; then
-    run_tests build/fuzz
+    run_tests fuzz
   else
     fail "building the fuzzers    again: cmake --preset fuzz && cmake --build --preset fuzz"
   fi
@@ -162,7 +156,7 @@ sanitize() {
       *) fail "$preset build of $room    again: cmake --build build/$preset --target test_$room" ;;
     esac
   done
-  [ ${#built[@]} = 0 ] || run_tests "build/$preset" -R "^($(IFS='|'; echo "${built[*]}"))\$"
+  [ ${#built[@]} = 0 ] || run_tests "$preset" -R "^($(IFS='|'; echo "${built[*]}"))\$"
 }
 
 if [ $sanitizers = yes ]; then
