@@ -44,7 +44,7 @@ foreach(level v2 v3 v4)
                                                          -ffp-contract=fast -fno-semantic-interposition)
 endforeach()
 # g++ 12 takes the "undefined" vectors inside its own AVX-512 headers for mistakes (GCC bug 105593).
-target_compile_options(farfield_isa_v4 INTERFACE -mprefer-vector-width=512 -Wno-uninitialized -Wno-maybe-uninitialized)
+target_compile_options(farfield_isa_v4 INTERFACE -mprefer-vector-width=512 -Wno-uninitialized $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 
 function(farfield_isa_sources target)
   foreach(level v2 v3 v4)

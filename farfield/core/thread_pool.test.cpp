@@ -81,7 +81,7 @@ TEST_P(Pools, ATaskThatUsesItsOwnPoolIsRefused) {
 
 // Writes of one round must be seen by every thread in the next; the thread sanitizer looks on.
 TEST_P(Pools, RoundsAreOrdered) {
-  constexpr int kRounds = 2000;
+  constexpr int kRounds = 300;
   std::vector<long> values(static_cast<std::size_t>(pool_.size()), 0);
   for (int round = 0; round < kRounds; ++round) {
     std::vector<long> next(values.size());
