@@ -1,7 +1,10 @@
 #include "farfield/core/error.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <set>
 
 namespace farfield::core {
@@ -39,6 +42,18 @@ TEST(Error, RetryableMeansExitCode75AndAServerStatus) {
     EXPECT_GE(row.http_status, 400) << row.name;
     EXPECT_LT(row.http_status, 600) << row.name;
     EXPECT_FALSE(row.python_exception.empty()) << row.name;
+  }
+}
+
+// Tests run in the repository root.
+TEST(Error, TheReferencePageShowsThisTable) {
+  std::ifstream file("docs/reference/errors.md");
+  const std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  for (int c = 0; c <= static_cast<int>(ErrorCode::internal); ++c) {
+    const auto& row = traits(static_cast<ErrorCode>(c));
+    const auto line = fmt::format("| `{}` | {} | {} | `{}` | {} |", row.name, row.exit_code, row.http_status,
+                                  row.python_exception, row.retryable ? "yes" : "no");
+    EXPECT_NE(page.find(line), std::string::npos) << "missing in docs/reference/errors.md: " << line;
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <regex>
 #include <sstream>
 #include <stdexcept>
@@ -131,6 +132,26 @@ Violations check_file_length(const fs::path& root, int lines) {
       for_each_line(file, [&](const std::string&, int number) { count = number; });
       if (count > lines) found.push_back(fmt::format("{}: {} lines; at most {}", where(root, file, 1), count, lines));
     }
+  return found;
+}
+
+Violations check_house_page(const fs::path& root) {
+  // | floor | `room` | holds | may use |
+  static const std::regex row(R"(^\|\s*\d+\s*\|\s*`(\w+)`\s*\|[^|]*\|([^|]*)\|)");
+  auto missing = read_layers(root / "cmake/layers.cmake");
+  Violations found;
+  for_each_line(root / "docs/explanation/house.md", [&](const std::string& line, int number) {
+    std::smatch match;
+    if (!std::regex_search(line, match, row)) return;
+    std::istringstream words(match[2].str());
+    const std::set<std::string> said{std::istream_iterator<std::string>(words), {}};
+    const auto room = missing.find(match[1].str());
+    if (room == missing.end() || room->second != said)
+      found.push_back(
+          fmt::format("docs/explanation/house.md:{}: {} differs from cmake/layers.cmake", number, match[1].str()));
+    if (room != missing.end()) missing.erase(room);
+  });
+  for (const auto& [room, uses] : missing) found.push_back("docs/explanation/house.md: no row for " + room);
   return found;
 }
 

@@ -27,6 +27,9 @@ Violations check_portable_flags(const std::filesystem::path& root);
 /// No source file is longer than `lines`.
 Violations check_file_length(const std::filesystem::path& root, int lines);
 
+/// The table of rooms in docs/explanation/house.md says what cmake/layers.cmake says.
+Violations check_house_page(const std::filesystem::path& root);
+
 /// Every relative link and image of every Markdown file leads to a file or folder of the tree.
 Violations check_links(const std::filesystem::path& root);
 

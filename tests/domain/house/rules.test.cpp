@@ -21,6 +21,7 @@ TEST(House, RoomsUseOnlyTheRoomsInTheirRow) { EXPECT_THAT(check_layers("."), IsE
 TEST(House, LibrariesStayBehindTheRoomThatWrapsThem) { EXPECT_THAT(check_wrapped_libraries("."), IsEmpty()); }
 TEST(House, NothingIsCompiledForTheMachineAtHandOnly) { EXPECT_THAT(check_portable_flags("."), IsEmpty()); }
 TEST(House, NoSourceFileIsLongerThan700Lines) { EXPECT_THAT(check_file_length(".", 700), IsEmpty()); }
+TEST(House, ThePageAboutTheRoomsShowsTheTableOfLayers) { EXPECT_THAT(check_house_page("."), IsEmpty()); }
 TEST(House, LinksInTheDocumentsLeadSomewhere) { EXPECT_THAT(check_links("."), IsEmpty()); }
 
 /// A small tree with one file in it, made anew for each test.
@@ -88,6 +89,12 @@ TEST_F(Rules, FindLongFiles) {
   write("farfield/core/long.cpp", "1\n2\n3\n");
   EXPECT_THAT(check_file_length(root_, 3), IsEmpty());
   EXPECT_THAT(check_file_length(root_, 2), ElementsAre(HasSubstr("3 lines")));
+}
+
+TEST_F(Rules, FindAPageAboutTheRoomsThatIsOutOfDate) {
+  write("docs/explanation/house.md", "| 0 | `core` | arrays | |\n| 1 | `io` | files | core net |\n");
+  EXPECT_THAT(check_house_page(root_),
+              ElementsAre(HasSubstr("house.md:2: io differs"), HasSubstr("no row for techniques")));
 }
 
 TEST_F(Rules, FindBrokenLinks) {
