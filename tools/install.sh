@@ -14,7 +14,7 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 # A package that provides another's name (pkgconf for pkg-config) counts under the name it provides, too.
 present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | awk '$1 == "installed" { print $2 }')
-missing=$(comm -23 <(sort <<<"$wanted") <(sort <<<"$present") | xargs)
+missing=$(comm -23 <(sort -u <<<"$wanted") <(sort <<<"$present") | xargs)
 [ -n "$missing" ] || exit 0
 
 as_root=()
