@@ -41,6 +41,7 @@ using Every = std::make_integer_sequence<int, kWidth>;
 /// One round: (p, c) rotated left by one bit, for n registers.
 template <int n>
 inline void rotate(const Bytes* in, Bytes* out) {
+#pragma GCC unroll 32
   for (int j = 0; j < n / 2; ++j) {
     out[2 * j] = unpack<false>(in[j], in[j + n / 2], Every{});
     out[2 * j + 1] = unpack<true>(in[j], in[j + n / 2], Every{});
@@ -67,9 +68,12 @@ inline void swap_bits(Words& a, Words& b) {
   a = low;
 }
 inline void transpose_bits(Words* r) {
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) swap_bits<4, 0x0f0f>(r[i], r[i + 4]);
-  for (int i : {0, 1, 4, 5}) swap_bits<2, 0x3333>(r[i], r[i + 2]);
-  for (int i : {0, 2, 4, 6}) swap_bits<1, 0x5555>(r[i], r[i + 1]);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) swap_bits<2, 0x3333>(r[i + (i & 2)], r[i + (i & 2) + 2]);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) swap_bits<1, 0x5555>(r[2 * i], r[2 * i + 1]);
 }
 
 constexpr int log2_of(int n) { return n == 1 ? 0 : 1 + log2_of(n / 2); }
@@ -78,10 +82,13 @@ template <int E>
 void unshuffle_tile(const std::byte* in, std::int64_t row_bytes, std::byte* out) {
   constexpr int n = 8 * E;
   Bytes t[n];
+#pragma GCC unroll 8
   for (int byte = 0; byte < E; ++byte) {
     Words r[8];
+#pragma GCC unroll 8
     for (int k = 0; k < 8; ++k) std::memcpy(&r[k], in + (8 * byte + k) * row_bytes, kWidth);
     transpose_bits(r);
+#pragma GCC unroll 8
     for (int k = 0; k < 8; ++k) t[k * E + byte] = reinterpret_cast<Bytes>(r[k]);
   }
   rotate_by<n, log2_of(n)>(t);
@@ -98,10 +105,13 @@ void shuffle_tile(const std::byte* in, std::int64_t row_bytes, std::byte* out) {
     for (int j = 0; j < n; ++j)
       std::memcpy(reinterpret_cast<std::byte*>(&t[j]) + lane * kLane, in + (lane * n + j) * kLane, kLane);
   rotate_by<n, log2_of(kLane)>(t);
+#pragma GCC unroll 8
   for (int byte = 0; byte < E; ++byte) {
     Words r[8];
+#pragma GCC unroll 8
     for (int k = 0; k < 8; ++k) r[k] = reinterpret_cast<Words>(t[k * E + byte]);
     transpose_bits(r);
+#pragma GCC unroll 8
     for (int k = 0; k < 8; ++k) std::memcpy(out + (8 * byte + k) * row_bytes, &r[k], kWidth);
   }
 }
