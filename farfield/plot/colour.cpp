@@ -33,15 +33,17 @@ std::array<Colour, 256> walk(const std::function<Oklab(double)>& path) {
   constexpr int kSteps = 4096;
   std::vector<double> length(kSteps + 1);
   for (int i = 1; i <= kSteps; ++i)
-    length[static_cast<std::size_t>(i)] = length[static_cast<std::size_t>(i - 1)] +
-                                          distance(path(static_cast<double>(i - 1) / kSteps), path(static_cast<double>(i) / kSteps));
+    length[static_cast<std::size_t>(i)] =
+        length[static_cast<std::size_t>(i - 1)] +
+        distance(path(static_cast<double>(i - 1) / kSteps), path(static_cast<double>(i) / kSteps));
   std::array<Colour, 256> colours{};
   for (int i = 0; i < 256; ++i) {
     const double wanted = (i + 0.5) / 256 * length.back();
     const auto above = std::lower_bound(length.begin() + 1, length.end(), wanted);
     const double step = *above - *(above - 1);
     const double part = step > 0 ? (wanted - *(above - 1)) / step : 0;
-    colours[static_cast<std::size_t>(i)] = from_oklab(path((static_cast<double>(above - 1 - length.begin()) + part) / kSteps));
+    colours[static_cast<std::size_t>(i)] =
+        from_oklab(path((static_cast<double>(above - 1 - length.begin()) + part) / kSteps));
   }
   return colours;
 }
@@ -86,13 +88,14 @@ std::array<Colour, 256> build(ColourMap map) {
       return colours;
     }
     case ColourMap::viridis: {  // ten colours of the map by N. Smith and S. van der Walt (CC0)
-      static constexpr Colour stops[] = {{68, 1, 84},    {72, 40, 120},  {62, 73, 137},  {49, 104, 142}, {38, 130, 142},
-                                         {31, 158, 137}, {53, 183, 121}, {110, 206, 88}, {181, 222, 43}, {253, 231, 37}};
+      static constexpr Colour stops[] = {{68, 1, 84},    {72, 40, 120},  {62, 73, 137},  {49, 104, 142},
+                                         {38, 130, 142}, {31, 158, 137}, {53, 183, 121}, {110, 206, 88},
+                                         {181, 222, 43}, {253, 231, 37}};
       return through(stops);
     }
     case ColourMap::inferno: {  // as above
-      static constexpr Colour stops[] = {{0, 0, 4},      {27, 12, 65},   {74, 12, 107},  {120, 28, 109}, {165, 44, 96},
-                                         {207, 68, 70},  {237, 105, 37}, {251, 155, 6},  {247, 209, 61}, {252, 255, 164}};
+      static constexpr Colour stops[] = {{0, 0, 4},     {27, 12, 65},   {74, 12, 107}, {120, 28, 109}, {165, 44, 96},
+                                         {207, 68, 70}, {237, 105, 37}, {251, 155, 6}, {247, 209, 61}, {252, 255, 164}};
       return through(stops);
     }
     case ColourMap::diverging:  // straight lines: lightness rises evenly, then falls
@@ -126,9 +129,9 @@ Colour from_oklab(const Oklab& c) {
 }
 
 const std::array<Colour, 256>& table(ColourMap map) {
-  static const std::array<std::array<Colour, 256>, 5> tables = {
-      build(ColourMap::gray), build(ColourMap::viridis), build(ColourMap::inferno), build(ColourMap::diverging),
-      build(ColourMap::phase)};
+  static const std::array<std::array<Colour, 256>, 5> tables = {build(ColourMap::gray), build(ColourMap::viridis),
+                                                                build(ColourMap::inferno), build(ColourMap::diverging),
+                                                                build(ColourMap::phase)};
   return tables[static_cast<std::size_t>(map)];
 }
 

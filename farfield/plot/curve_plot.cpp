@@ -311,8 +311,8 @@ private:
 }  // namespace
 
 Colour palette(std::size_t i) {
-  static constexpr std::array<Colour, 7> colours = {{{0, 114, 178}, {213, 94, 0}, {0, 158, 115}, {204, 121, 167},
-                                                     {230, 159, 0}, {86, 180, 233}, {90, 90, 90}}};
+  static constexpr std::array<Colour, 7> colours = {
+      {{0, 114, 178}, {213, 94, 0}, {0, 158, 115}, {204, 121, 167}, {230, 159, 0}, {86, 180, 233}, {90, 90, 90}}};
   return colours[i % colours.size()];
 }
 

@@ -20,20 +20,20 @@ enum class SeriesStyle {
 
 /// Values that are not finite, or not above 0 on a logarithmic axis, leave a gap.
 struct Series {
-  std::string label{};             ///< in the legend; empty: not there
-  std::vector<double> x{}, y{};    ///< of equal length
-  std::vector<double> error{};     ///< half lengths of the error bars, empty: none
+  std::string label{};  ///< in the legend; empty: not there
+  std::vector<double> x{}, y{};  ///< of equal length
+  std::vector<double> error{};  ///< half lengths of the error bars, empty: none
   SeriesStyle style = SeriesStyle::line;
   std::optional<Colour> colour{};  ///< empty: the next of the palette
-  double width = 1.5;              ///< of the line, or diameter / 3 of the points
+  double width = 1.5;  ///< of the line, or diameter / 3 of the points
   std::vector<double> dash{};
 };
 
 struct Axis {
   std::string label{};
   Scale scale = Scale::linear;
-  std::optional<Range> range{};    ///< empty: what the data need
-  bool reversed = false;           ///< y: values grow downwards, as rows of an image do
+  std::optional<Range> range{};  ///< empty: what the data need
+  bool reversed = false;  ///< y: values grow downwards, as rows of an image do
 };
 
 /// A dashed line across the plot at one value, with a word beside it.
@@ -48,7 +48,7 @@ struct CurvePlot {
   Axis x{}, y{};
   std::vector<Series> series{};
   std::vector<Mark> x_marks{}, y_marks{};
-  bool equal_units = false;        ///< one unit is as long on x as on y (maps of positions)
+  bool equal_units = false;  ///< one unit is as long on x as on y (maps of positions)
 };
 
 /// Colour i of the palette for lines (M. Okabe and K. Ito, distinguishable with colour-blindness), then again.

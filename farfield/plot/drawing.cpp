@@ -9,7 +9,9 @@ void Drawing::box(const Rect& rect, Colour fill) { shapes_.emplace_back(Box{rect
 void Drawing::outline(const Rect& r, LineStyle style) {
   line({{r.x, r.y}, {r.right(), r.y}, {r.right(), r.bottom()}, {r.x, r.bottom()}, {r.x, r.y}}, std::move(style));
 }
-void Drawing::disc(Point centre, double radius, Colour fill) { shapes_.emplace_back(Disc{centre, radius, fill}, clip_); }
+void Drawing::disc(Point centre, double radius, Colour fill) {
+  shapes_.emplace_back(Disc{centre, radius, fill}, clip_);
+}
 void Drawing::text(Point at, std::string utf8, TextStyle style) {
   if (!utf8.empty()) shapes_.emplace_back(Text{at, std::move(utf8), style}, clip_);
 }

@@ -54,18 +54,20 @@ void draw(Drawing& d, const Rect& rect, const TextPlot& plot, double font) {
 
 Drawing panel_figure(const PanelFigure& figure) {
   if (figure.columns < 1)
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("{} columns of panels must be >= 1", figure.columns));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("{} columns of panels must be >= 1", figure.columns));
   constexpr double kFont = 10, kMargin = 14, kGap = 18;
   const Index count = std::ssize(figure.panels), columns = std::max<Index>(1, std::min(figure.columns, count));
   const Index rows = std::max<Index>(1, (count + columns - 1) / columns);
   const double top = figure.title.empty() ? 0 : 2.4 * kFont;
   Drawing d(static_cast<double>(columns) * (figure.panel_width + kGap) - kGap + 2 * kMargin,
             static_cast<double>(rows) * (figure.panel_height + kGap) - kGap + 2 * kMargin + top);
-  if (!figure.title.empty()) d.text({kMargin, kMargin + 1.2 * kFont}, figure.title, {.size = 1.4 * kFont, .bold = true});
+  if (!figure.title.empty())
+    d.text({kMargin, kMargin + 1.2 * kFont}, figure.title, {.size = 1.4 * kFont, .bold = true});
   for (Index i = 0; i < count; ++i) {
     const Rect cell{kMargin + static_cast<double>(i % columns) * (figure.panel_width + kGap),
-                    kMargin + top + static_cast<double>(i / columns) * (figure.panel_height + kGap),
-                    figure.panel_width, figure.panel_height};
+                    kMargin + top + static_cast<double>(i / columns) * (figure.panel_height + kGap), figure.panel_width,
+                    figure.panel_height};
     std::visit([&](const auto& plot) { draw(d, cell, plot, kFont); }, figure.panels[static_cast<std::size_t>(i)]);
   }
   return d;

@@ -26,7 +26,8 @@ constexpr Design kDesigns[] = {
     {U'#', 10, "M3.6 14 L1.8 0 M8.4 14 L6.6 0 M.6 9.3 L10 9.3 M0 4.6 L9.4 4.6"},
     {U'$', 8.8, "A4.6 9.6 4 2.9 25 270 A4.6 3.5 4.3 3.2 90 -155 M4.6 15.2 L4.6 -1.4"},
     {U'%', 13.4, "A2.9 10.9 2.8 3.1 0 360 A10.5 3.1 2.8 3.1 0 360 M10.8 14 L2.6 0"},
-    {U'&', 11, "M11 0 L3.2 8.6 C1 11 2.2 14 4.9 14 C7.6 14 8.6 10.9 6.3 9.2 L3 7 C-1.2 4.2 .2 0 4.3 0 C7.6 0 10 2.6 10.2 6.6"},
+    {U'&', 11,
+     "M11 0 L3.2 8.6 C1 11 2.2 14 4.9 14 C7.6 14 8.6 10.9 6.3 9.2 L3 7 C-1.2 4.2 .2 0 4.3 0 C7.6 0 10 2.6 10.2 6.6"},
     {U'\'', .6, "M.3 14 L.3 10.4"},
     {U'(', 3.4, "M3.6 15.4 C-1.1 10 -1.1 1.8 3.6 -3.6"},
     {U')', 3.4, "M-.2 15.4 C4.5 10 4.5 1.8 -.2 -3.6"},
@@ -130,7 +131,8 @@ constexpr Design kDesigns[] = {
     {U'α', 8.6, "M8.4 10 C7.4 4.6 6 0 3.6 0 C-1.2 0 -1.2 10 3.6 10 C6.4 10 6.4 0 8.8 0"},
     {U'β', 8, "M0 -4 L0 9.6 C0 15.6 7 15.2 7 10.9 C7 8.6 5 7.7 3 7.7 C6 7.7 8 6.4 8 3.9 C8 -1.2 .6 -.8 0 3"},
     {U'γ', 8, "M0 10 C2.4 10 4 3 4 -1 C4 -5 2.2 -4.6 2.6 -2 C3 1 6.4 5 8 10"},
-    {U'δ', 7.8, "M6.6 13.2 C5 14.6 1.8 14.4 1.8 12.2 C1.8 10 7.8 9 7.8 4.6 C7.8 -1.4 0 -1.4 0 4.4 C0 8 2.4 9.4 4.6 9.2"},
+    {U'δ', 7.8,
+     "M6.6 13.2 C5 14.6 1.8 14.4 1.8 12.2 C1.8 10 7.8 9 7.8 4.6 C7.8 -1.4 0 -1.4 0 4.4 C0 8 2.4 9.4 4.6 9.2"},
     {U'ε', 6.6, "M6.4 8.6 C5 10.8 .6 10.4 .6 7.6 C.6 5.8 2 5.3 4.4 5.3 C1.6 5.3 0 4.6 0 2.7 C0 -.6 5 -.8 6.6 1.6"},
     {U'θ', 7.8, "A3.9 7 3.9 7 0 360 M.1 7 L7.7 7"},
     {U'λ', 8.2, "M0 13.8 C2.4 14.4 3 12 3.6 10 L7 1.2 C7.2 .4 7.6 0 8.4 .1 M4.3 7.6 L.4 0"},
@@ -151,9 +153,9 @@ constexpr Design kDesigns[] = {
 
 /// Superscripts and subscripts are smaller copies, raised above the capitals or lowered below the base line.
 constexpr double kSmall = 0.62, kRaise = 14 * (1 - kSmall) + 1.2, kLower = -3;
-constexpr std::pair<char32_t, char32_t> kSuperscripts[] = {
-    {U'⁰', U'0'}, {U'¹', U'1'}, {U'²', U'2'}, {U'³', U'3'}, {U'⁴', U'4'}, {U'⁵', U'5'}, {U'⁶', U'6'},
-    {U'⁷', U'7'}, {U'⁸', U'8'}, {U'⁹', U'9'}, {U'⁻', U'-'}, {U'⁺', U'+'}};
+constexpr std::pair<char32_t, char32_t> kSuperscripts[] = {{U'⁰', U'0'}, {U'¹', U'1'}, {U'²', U'2'}, {U'³', U'3'},
+                                                           {U'⁴', U'4'}, {U'⁵', U'5'}, {U'⁶', U'6'}, {U'⁷', U'7'},
+                                                           {U'⁸', U'8'}, {U'⁹', U'9'}, {U'⁻', U'-'}, {U'⁺', U'+'}};
 constexpr char32_t kSubscriptZero = U'₀';  // and nine more in a row
 
 struct Glyph {
@@ -169,7 +171,10 @@ public:
     while (next_command()) {
       switch (command_) {
         case 'M': strokes_.push_back({{point()}}); break;
-        case 'D': strokes_.push_back({{point()}}); strokes_.emplace_back(); break;
+        case 'D':
+          strokes_.push_back({{point()}});
+          strokes_.emplace_back();
+          break;
         case 'L': pen().push_back(point()); break;
         case 'C': cubic(); break;
         case 'A': arc(); break;
@@ -268,7 +273,11 @@ std::u32string decode_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
     const unsigned lead = byte(i);
-    const std::size_t more = lead < 0x80 ? 0 : lead >= 0xc2 && lead < 0xe0 ? 1 : lead >= 0xe0 && lead < 0xf0 ? 2 : lead >= 0xf0 && lead < 0xf5 ? 3 : 4;
+    const std::size_t more = lead < 0x80                   ? 0
+                             : lead >= 0xc2 && lead < 0xe0 ? 1
+                             : lead >= 0xe0 && lead < 0xf0 ? 2
+                             : lead >= 0xf0 && lead < 0xf5 ? 3
+                                                           : 4;
     bool good = more < 4 && i + more < text.size();
     char32_t character = more == 0 ? lead : lead & (0x3fU >> more);
     for (std::size_t k = 1; good && k <= more; ++k) {

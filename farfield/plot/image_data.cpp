@@ -79,7 +79,8 @@ core::Array<core::cfloat, 2> reduced(core::View<const core::cfloat, 2> values, I
       core::cdouble sum{};
       Index count = 0;
       for (Index y = oy * factor; y < std::min(ny, (oy + 1) * factor); ++y)
-        for (Index x = ox * factor; x < std::min(nx, (ox + 1) * factor); ++x, ++count) sum += core::cdouble(values(y, x));
+        for (Index x = ox * factor; x < std::min(nx, (ox + 1) * factor); ++x, ++count)
+          sum += core::cdouble(values(y, x));
       out(oy, ox) = core::cfloat(sum / static_cast<double>(count));
     }
   return out;

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "farfield/core/array.hpp"
 #include "farfield/core/any_array.hpp"
+#include "farfield/core/array.hpp"
 
 namespace farfield::plot {
 

@@ -21,11 +21,12 @@ struct PixelSize {
 
 void check_image(Index ny, Index nx) {
   if (ny < 1 || nx < 1)
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("an image of {} x {} pixels cannot be drawn", ny, nx));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("an image of {} x {} pixels cannot be drawn", ny, nx));
 }
 
-/// Where an image of ny x nx pixels goes in `room`, at its top: whole device pixels per image pixel while they are few enough
-/// for the eye to notice uneven ones.
+/// Where an image of ny x nx pixels goes in `room`, at its top: whole device pixels per image pixel while they are few
+/// enough for the eye to notice uneven ones.
 Rect fitted(const Rect& room, Index ny, Index nx, double aspect) {
   const double width = static_cast<double>(nx), height = static_cast<double>(ny) * aspect;
   double factor = std::min(room.width / width, room.height / height) * kDefaultScale;
@@ -42,7 +43,8 @@ Index reduction(const Rect& shown, Index nx) {
 
 void draw_title(Drawing& d, const Rect& rect, const std::string& title, double font) {
   if (title.empty()) return;
-  d.text({rect.x + rect.width / 2, rect.y + 1.4 * font}, title, {.size = 1.15 * font, .align = Align::middle, .bold = true});
+  d.text({rect.x + rect.width / 2, rect.y + 1.4 * font}, title,
+         {.size = 1.15 * font, .align = Align::middle, .bold = true});
 }
 double title_height(const std::string& title, double font) { return title.empty() ? 0 : 2.2 * font; }
 
@@ -52,7 +54,8 @@ double lightness_below(const codec::Image8& pixels, const Rect& image, const Rec
     return std::clamp<Index>(static_cast<Index>((v - from) / length * static_cast<double>(count)), 0, count - 1);
   };
   const Index x0 = at(part.x, image.x, image.width, pixels.nx), x1 = at(part.right(), image.x, image.width, pixels.nx);
-  const Index y0 = at(part.y, image.y, image.height, pixels.ny), y1 = at(part.bottom(), image.y, image.height, pixels.ny);
+  const Index y0 = at(part.y, image.y, image.height, pixels.ny),
+              y1 = at(part.bottom(), image.y, image.height, pixels.ny);
   double sum = 0;
   for (Index y = y0; y <= y1; ++y)
     for (Index x = x0; x <= x1; ++x) {
@@ -88,8 +91,7 @@ struct ColourScale {
   /// Position of a value in the map.
   double operator()(double v) const {
     if (map == ColourMap::phase) return v / (2 * kPi) + 0.5;
-    if (scale == Scale::log)
-      return v <= range.low ? 0 : std::log(v / range.low) / std::log(range.high / range.low);
+    if (scale == Scale::log) return v <= range.low ? 0 : std::log(v / range.low) / std::log(range.high / range.low);
     return (v - range.low) / (range.high - range.low);
   }
   std::vector<Tick> ticks(int most) const {
@@ -186,8 +188,8 @@ ImagePlot cropped(ImagePlot plot, const Window& w) {
   if (w.y < 0 || w.x < 0 || w.ny < 1 || w.nx < 1 || w.y > plot.values.extent(0) - w.ny ||
       w.x > plot.values.extent(1) - w.nx)
     throw core::Error(core::ErrorCode::invalid_argument,
-                      fmt::format("window of {} x {} pixels at ({}, {}) leaves the image of {} x {}", w.ny, w.nx, w.y, w.x,
-                                  plot.values.extent(0), plot.values.extent(1)));
+                      fmt::format("window of {} x {} pixels at ({}, {}) leaves the image of {} x {}", w.ny, w.nx, w.y,
+                                  w.x, plot.values.extent(0), plot.values.extent(1)));
   plot.values = plot.values.window({w.y, w.x}, {w.ny, w.nx});
   if (!plot.valid.empty()) plot.valid = plot.valid.window({w.y, w.x}, {w.ny, w.nx});
   return plot;
@@ -259,7 +261,8 @@ std::vector<double> power_shares(core::View<const core::cfloat, 3> modes) {
   double sum = 0;
   for (Index m = 0; m < modes.extent(0); ++m) {
     for (Index y = 0; y < modes.extent(1); ++y)
-      for (Index x = 0; x < modes.extent(2); ++x) power[static_cast<std::size_t>(m)] += std::norm(core::cdouble(modes(m, y, x)));
+      for (Index x = 0; x < modes.extent(2); ++x)
+        power[static_cast<std::size_t>(m)] += std::norm(core::cdouble(modes(m, y, x)));
     sum += power[static_cast<std::size_t>(m)];
   }
   if (sum > 0)
@@ -294,8 +297,9 @@ Drawing probe_figure(const ProbeMosaic& mosaic) {
   const Index modes = mosaic.modes.extent(0), ny = mosaic.modes.extent(1), nx = mosaic.modes.extent(2);
   check_image(ny, nx);
   if (modes < 1) throw core::Error(core::ErrorCode::invalid_argument, "a probe of 0 modes cannot be drawn");
-  const Index columns = mosaic.columns > 0 ? std::min(mosaic.columns, modes)
-                                           : static_cast<Index>(std::ceil(std::sqrt(static_cast<double>(modes)) - 1e-9));
+  const Index columns = mosaic.columns > 0
+                            ? std::min(mosaic.columns, modes)
+                            : static_cast<Index>(std::ceil(std::sqrt(static_cast<double>(modes)) - 1e-9));
   const Index rows = (modes + columns - 1) / columns;
   const double aspect = PixelSize{mosaic.pixel_size_y_m, mosaic.pixel_size_x_m}.aspect();
   // One mode fills the figure as an image does; several share about one and a half times as much.
@@ -314,8 +318,10 @@ Drawing probe_figure(const ProbeMosaic& mosaic) {
   for (Index m = 0; m < modes; ++m) {
     const double x = margin + static_cast<double>(m % columns) * (tile + gap);
     const double y = margin + top + static_cast<double>(m / columns) * (tile_height + gap);
-    ComplexPlot plot{.values = mosaic.modes[m], .pixel_size_y_m = mosaic.pixel_size_y_m,
-                     .pixel_size_x_m = mosaic.pixel_size_x_m, .scale_bar = m == 0};
+    ComplexPlot plot{.values = mosaic.modes[m],
+                     .pixel_size_y_m = mosaic.pixel_size_y_m,
+                     .pixel_size_x_m = mosaic.pixel_size_x_m,
+                     .scale_bar = m == 0};
     if (modes > 1) plot.note = fmt::format("{}   {:.1f} %", m + 1, 100 * shares[static_cast<std::size_t>(m)]);
     draw(d, {x, y, tile, tile_height}, plot, font);
   }

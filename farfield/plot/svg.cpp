@@ -91,13 +91,15 @@ struct Writer {
       out += attributes + ">" + escaped(text.utf8) + "</text>\n";
     };
     if (s.halo.a > 0)
-      element(paint("fill", s.halo) + paint("stroke", s.halo) + fmt::format(" stroke-width=\"{}\"", number(0.3 * s.size)));
+      element(paint("fill", s.halo) + paint("stroke", s.halo) +
+              fmt::format(" stroke-width=\"{}\"", number(0.3 * s.size)));
     element(paint("fill", s.colour));
   }
   void operator()(const Picture& picture) {
-    out += fmt::format("<image{} preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" "
-                       "xlink:href=\"data:image/png;base64,{}\"/>\n",
-                       place(picture.rect), base64(codec::png_encode(picture.pixels)));
+    out += fmt::format(
+        "<image{} preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" "
+        "xlink:href=\"data:image/png;base64,{}\"/>\n",
+        place(picture.rect), base64(codec::png_encode(picture.pixels)));
   }
 };
 }  // namespace

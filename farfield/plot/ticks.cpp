@@ -83,8 +83,10 @@ std::vector<Tick> log_ticks(double low, double high, int most) {
     return ticks;
   }
   const double decades = std::log10(high / low);
-  const int first = static_cast<int>(std::floor(std::log10(low))), last = static_cast<int>(std::floor(std::log10(high)));
-  const int every = std::max(1, static_cast<int>(std::ceil((last - first + 1) / static_cast<double>(std::max(most, 2)))));
+  const int first = static_cast<int>(std::floor(std::log10(low))),
+            last = static_cast<int>(std::floor(std::log10(high)));
+  const int every =
+      std::max(1, static_cast<int>(std::ceil((last - first + 1) / static_cast<double>(std::max(most, 2)))));
   const bool plain = first >= -2 && last <= 3;  // all labels of an axis in the same manner
   std::vector<Tick> ticks;
   for (int exponent = first; exponent <= last; ++exponent)
@@ -103,8 +105,8 @@ std::vector<Tick> log_ticks(double low, double high, int most) {
 }
 
 std::string length_label(double length_m) {
-  static constexpr std::pair<double, const char*> units[] = {{1, "m"},     {1e-3, "mm"},  {1e-6, "µm"},
-                                                             {1e-9, "nm"}, {1e-12, "pm"}};
+  static constexpr std::pair<double, const char*> units[] = {
+      {1, "m"}, {1e-3, "mm"}, {1e-6, "µm"}, {1e-9, "nm"}, {1e-12, "pm"}};
   for (const auto& [size, name] : units)
     if (length_m >= size * (1 - 1e-9)) return significant(length_m / size) + " " + name;
   return number_label(length_m, 0) + " m";
