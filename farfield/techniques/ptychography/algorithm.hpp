@@ -67,8 +67,9 @@ struct Pass {
     if (!refine_positions) return;
     o.position = {};
     for (int m = 0; m < state.modes(); ++m)
-      o.position += model.kernels().position_sums(state.shape, w.psi[static_cast<std::size_t>(m)], w.p[static_cast<std::size_t>(m)],
-                                                  state.window(slot), state.object_stride());
+      o.position +=
+          model.kernels().position_sums(state.shape, w.psi[static_cast<std::size_t>(m)],
+                                        w.p[static_cast<std::size_t>(m)], state.window(slot), state.object_stride());
   }
 };
 

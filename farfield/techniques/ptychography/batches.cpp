@@ -15,8 +15,12 @@ void bisect(Slots::iterator begin, Slots::iterator end, Index parts, const State
     out.emplace_back(begin, end);
     return;
   }
-  const auto u = [&](Index slot) { return c * state.y[static_cast<std::size_t>(slot)] + s * state.x[static_cast<std::size_t>(slot)]; };
-  const auto v = [&](Index slot) { return c * state.x[static_cast<std::size_t>(slot)] - s * state.y[static_cast<std::size_t>(slot)]; };
+  const auto u = [&](Index slot) {
+    return c * state.y[static_cast<std::size_t>(slot)] + s * state.x[static_cast<std::size_t>(slot)];
+  };
+  const auto v = [&](Index slot) {
+    return c * state.x[static_cast<std::size_t>(slot)] - s * state.y[static_cast<std::size_t>(slot)];
+  };
   double u0 = 1e300, u1 = -1e300, v0 = 1e300, v1 = -1e300;
   for (auto it = begin; it != end; ++it) {
     u0 = std::min(u0, u(*it));
@@ -37,7 +41,8 @@ void bisect(Slots::iterator begin, Slots::iterator end, Index parts, const State
 
 }  // namespace
 
-std::vector<Slots> make_batches(const Slots& slots, const State& state, Index size, BatchChoice choice, math::Random& random) {
+std::vector<Slots> make_batches(const Slots& slots, const State& state, Index size, BatchChoice choice,
+                                math::Random& random) {
   std::vector<Slots> out;
   if (slots.empty()) return out;
   const auto n = static_cast<Index>(slots.size());
@@ -52,7 +57,8 @@ std::vector<Slots> make_batches(const Slots& slots, const State& state, Index si
     return out;
   }
   if (choice != BatchChoice::sequential) random.shuffle(order);
-  for (Index p = 0; p < parts; ++p) out.emplace_back(order.begin() + n * p / parts, order.begin() + n * (p + 1) / parts);
+  for (Index p = 0; p < parts; ++p)
+    out.emplace_back(order.begin() + n * p / parts, order.begin() + n * (p + 1) / parts);
   return out;
 }
 

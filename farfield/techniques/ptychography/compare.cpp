@@ -188,7 +188,8 @@ model::Product compare(const model::Product& a, const model::Product& b, const C
   out.datasets.push_back({"object_a", AnyArray(object_a), "", {"y", "x"}, "reference, common region"});
   out.datasets.push_back({"object_b", AnyArray(object_b), "", {"y", "x"}, "second object, aligned to the reference"});
   out.datasets.push_back({"difference", AnyArray(difference), "", {"y", "x"}, "aligned second object less reference"});
-  out.datasets.push_back({"frequency", to_array(curve.frequency), "1/px", {"ring"}, "centre of each Fourier ring"});
+  out.datasets.push_back(
+      {"frequency", to_array(curve.frequency), "1/px", {"ring"}, "centre of each Fourier ring", "abscissa"});
   out.datasets.push_back({"frc", to_array(curve.frc), "", {"ring"}, "Fourier ring correlation"});
   out.datasets.push_back({"half_bit", to_array(curve.half_bit), "", {"ring"}, "half-bit threshold"});
   out.datasets.push_back({"one_bit", to_array(curve.one_bit), "", {"ring"}, "1-bit threshold"});
@@ -223,6 +224,7 @@ technique::Verb compare_verb() {
           .options = compare_schema(),
           .inputs = {"product", "product"},
           .outputs = {"object_a", "object_b", "difference", "frequency", "frc", "half_bit", "one_bit"},
+          .out_optional = true,
           .combine = [](std::span<const model::Product> products, const core::OptionValues& values,
                         const technique::Resources&, std::stop_token, technique::Observer&) {
             if (products.size() != 2)

@@ -29,7 +29,8 @@ const cfloat* unshifted_mode(const Kernels& k, const State& state, Index slot, i
   const Index n = state.shape.size();
   std::copy(state.probe.data(), state.probe.data() + n, w.varied.data());
   for (int e = 0; e < opr; ++e)
-    k.axpy(n, state.opr_weights[static_cast<std::size_t>(slot * opr + e)], state.eigen_probes.data() + e * n, w.varied.data());
+    k.axpy(n, state.opr_weights[static_cast<std::size_t>(slot * opr + e)], state.eigen_probes.data() + e * n,
+           w.varied.data());
   return w.varied.data();
 }
 
@@ -41,18 +42,20 @@ void ForwardModel::exit_waves(const State& state, Index slot, Workspace& w) cons
   for (int m = 0; m < state.modes(); ++m) {
     const cfloat* probe = unshifted_mode(*kernels_, state, slot, m, w);
     cfloat* out = w.shifted_store.data() + m * state.shape.size();
-    kernels_->exit_wave(state.shape, place.shift, probe, object, state.object_stride(), out, w.psi[static_cast<std::size_t>(m)], w.row.data());
+    kernels_->exit_wave(state.shape, place.shift, probe, object, state.object_stride(), out,
+                        w.psi[static_cast<std::size_t>(m)], w.row.data());
     w.p[static_cast<std::size_t>(m)] = place.shift.identity ? probe : out;
   }
 }
 
 void ForwardModel::shifted_probes(const State& state, Index slot, Workspace& w) const {
   for (int m = 0; m < state.modes(); ++m)
-    w.p[static_cast<std::size_t>(m)] =
-        shifted(state, slot, unshifted_mode(*kernels_, state, slot, m, w), w.shifted_store.data() + m * state.shape.size(), w);
+    w.p[static_cast<std::size_t>(m)] = shifted(state, slot, unshifted_mode(*kernels_, state, slot, m, w),
+                                               w.shifted_store.data() + m * state.shape.size(), w);
 }
 
-const cfloat* ForwardModel::shifted(const State& state, Index slot, const cfloat* tile, cfloat* out, Workspace& w) const {
+const cfloat* ForwardModel::shifted(const State& state, Index slot, const cfloat* tile, cfloat* out,
+                                    Workspace& w) const {
   const auto& shift = state.placements[static_cast<std::size_t>(slot)].shift;
   if (shift.identity) return tile;
   kernels_->exit_wave(state.shape, shift, tile, nullptr, 0, out, nullptr, w.row.data());

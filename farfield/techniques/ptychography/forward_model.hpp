@@ -36,9 +36,13 @@ struct Workspace {
 
 class ForwardModel {
 public:
-  ForwardModel(const Kernels& kernels, operators::Propagator propagator, const Patterns& patterns, const core::Array<float, 2>& valid,
-               float saturation, Likelihood likelihood)
-      : kernels_(&kernels), propagator_(std::move(propagator)), patterns_(&patterns), valid_(&valid), saturation_(saturation),
+  ForwardModel(const Kernels& kernels, operators::Propagator propagator, const Patterns& patterns,
+               const core::Array<float, 2>& valid, float saturation, Likelihood likelihood)
+      : kernels_(&kernels),
+        propagator_(std::move(propagator)),
+        patterns_(&patterns),
+        valid_(&valid),
+        saturation_(saturation),
         likelihood_(likelihood) {}
 
   /// w.psi_m = (S p_m) o and w.p_m = S p_m for a ready slot.

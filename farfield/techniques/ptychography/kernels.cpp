@@ -2,9 +2,15 @@
 
 namespace farfield::techniques::ptychography {
 
-namespace v2 { const Kernels& kernels(); }
-namespace v3 { const Kernels& kernels(); }
-namespace v4 { const Kernels& kernels(); }
+namespace v2 {
+const Kernels& kernels();
+}
+namespace v3 {
+const Kernels& kernels();
+}
+namespace v4 {
+const Kernels& kernels();
+}
 
 const Kernels& cpu_kernels(core::Isa isa) {
   switch (isa) {

@@ -89,8 +89,8 @@ struct Kernels {
 
   /// shifted = S probe; psi = shifted * object window. psi may be null. With S the identity, `shifted`
   /// is not written (use the probe itself). `row` is scratch of 2 (nx + kTaps) floats.
-  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride, cfloat* shifted,
-                    cfloat* psi, float* row);
+  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride,
+                    cfloat* shifted, cfloat* psi, float* row);
 
   ModulusSums (*modulus)(const ModulusTask&);
 
@@ -111,8 +111,8 @@ struct Kernels {
 
   /// One rPIE update with all modes: object += step sum_m conj(p_m) chi_m / ((1-alpha) sum|p|^2 + alpha p_max2),
   /// term_m = conj(object_before) chi_m / ((1-alpha) |object|^2 + alpha o_max2) in place of chi_m.
-  void (*pie_update)(Shape, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride, float alpha,
-                     float p_max2, float o_max2, float object_step);
+  void (*pie_update)(Shape, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride,
+                     float alpha, float p_max2, float o_max2, float object_step);
 
   /// sum_i Re(conj(a_i) b_i) and sum_i |a_i|^2, largest |a_i|^2 over n complex numbers.
   double (*dot)(Index n, const cfloat* a, const cfloat* b);

@@ -82,7 +82,8 @@ TEST_P(KernelsEqualReference, ExitWaveAndItsAdjoint) {
 }
 
 template <class T>
-void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int modes, bool everything, Likelihood likelihood) {
+void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int modes, bool everything,
+                     Likelihood likelihood) {
   math::Random random(9);
   const Index n = s.size();
   std::vector<T> counts(static_cast<std::size_t>(n));
@@ -101,7 +102,8 @@ void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int mo
     pb.push_back(b[static_cast<std::size_t>(m)].data());
   }
   std::vector<float> ga(static_cast<std::size_t>(n)), gb(static_cast<std::size_t>(n));
-  ModulusTask task{n, modes, pa.data(), counts.data(), core::dtype_of<T>, nullptr, 0, nullptr, 0.7F, 0.25F, likelihood, nullptr};
+  ModulusTask task{n, modes,   pa.data(), counts.data(), core::dtype_of<T>, nullptr,
+                   0, nullptr, 0.7F,      0.25F,         likelihood,        nullptr};
   if (everything) {
     task.valid = valid.data();
     task.background = background.data();
@@ -112,7 +114,8 @@ void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int mo
   task.psi = pb.data();
   task.background_gradient = everything ? gb.data() : nullptr;
   const ModulusSums y = oracle.modulus(task);
-  for (int m = 0; m < modes; ++m) expect_near(pa[static_cast<std::size_t>(m)], pb[static_cast<std::size_t>(m)], n, "residual");
+  for (int m = 0; m < modes; ++m)
+    expect_near(pa[static_cast<std::size_t>(m)], pb[static_cast<std::size_t>(m)], n, "residual");
   if (everything) expect_near(ga.data(), gb.data(), n, "background gradient");
   EXPECT_EQ(x.valid, y.valid);
   EXPECT_NEAR(x.cost, y.cost, 1e-5 * y.cost);
@@ -152,8 +155,8 @@ TEST_P(KernelsEqualReference, GradientsStepsAndPositions) {
   }
   expect_sums(fast().step_sums(s, chi.data(), p.data(), o, stride, delta.data() + 2, stride, dp.data()),
               oracle.step_sums(s, chi.data(), p.data(), o, stride, delta.data() + 2, stride, dp.data()), "step sums");
-  expect_sums(fast().position_sums(s, chi.data(), p.data(), o, stride), oracle.position_sums(s, chi.data(), p.data(), o, stride),
-              "position sums");
+  expect_sums(fast().position_sums(s, chi.data(), p.data(), o, stride),
+              oracle.position_sums(s, chi.data(), p.data(), o, stride), "position sums");
 }
 
 TEST_P(KernelsEqualReference, PieUpdate) {
@@ -193,8 +196,9 @@ TEST_P(KernelsEqualReference, VectorSums) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, KernelsEqualReference,
-                         testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}}, Case{core::Isa::v3, {16, 16}},
-                                         Case{core::Isa::v3, {9, 21}}, Case{core::Isa::v4, {16, 16}}, Case{core::Isa::v4, {128, 128}},
+                         testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}},
+                                         Case{core::Isa::v3, {16, 16}}, Case{core::Isa::v3, {9, 21}},
+                                         Case{core::Isa::v4, {16, 16}}, Case{core::Isa::v4, {128, 128}},
                                          Case{core::Isa::v4, {11, 19}}, Case{core::Isa::v4, {5, 4}}));
 
 TEST(SubPixelShift, EqualsTheFourierShiftOfABandLimitedProbe) {
@@ -214,7 +218,8 @@ TEST(SubPixelShift, EqualsTheFourierShiftOfABandLimitedProbe) {
   fft.inverse(spectrum.data());
   fft.inverse(ramp.data());
   std::vector<float> row(2 * (n + kTaps));
-  cpu_kernels(core::isa()).exit_wave({n, n}, sub_pixel_shift(fy, fx), spectrum.data(), nullptr, 0, shifted.data(), nullptr, row.data());
+  cpu_kernels(core::isa())
+      .exit_wave({n, n}, sub_pixel_shift(fy, fx), spectrum.data(), nullptr, 0, shifted.data(), nullptr, row.data());
   double error = 0, total = 0;
   for (Index i = 0; i < n * n; ++i) {
     error += std::norm(shifted.data()[i] - ramp.data()[i]);

@@ -27,11 +27,14 @@ inline void vertical(Shape s, const float* taps, int before, const cfloat* in, I
     if (yy < 0 || yy >= s.ny) yy = ((yy % s.ny) + s.ny) % s.ny;
     source[k] = f(in + yy * s.nx);
   }
-  const Vec w0 = set(taps[0]), w1 = set(taps[1]), w2 = set(taps[2]), w3 = set(taps[3]), w4 = set(taps[4]), w5 = set(taps[5]);
+  const Vec w0 = set(taps[0]), w1 = set(taps[1]), w2 = set(taps[2]), w3 = set(taps[3]), w4 = set(taps[4]),
+            w5 = set(taps[5]);
   float* out = row + 2 * 3;
   sweep(2 * s.nx, [&](Index i, auto part) {
-    const Vec u = fma(w0, load(source[0] + i, part), fma(w1, load(source[1] + i, part), w2 * load(source[2] + i, part)));
-    const Vec v = fma(w3, load(source[3] + i, part), fma(w4, load(source[4] + i, part), w5 * load(source[5] + i, part)));
+    const Vec u =
+        fma(w0, load(source[0] + i, part), fma(w1, load(source[1] + i, part), w2 * load(source[2] + i, part)));
+    const Vec v =
+        fma(w3, load(source[3] + i, part), fma(w4, load(source[4] + i, part), w5 * load(source[5] + i, part)));
     store(out + i, u + v, part);
   });
   for (Index x = 0; x < 3; ++x)
@@ -43,7 +46,8 @@ inline void vertical(Shape s, const float* taps, int before, const cfloat* in, I
 
 struct Horizontal {
   Vec w0, w1, w2, w3, w4, w5;
-  explicit Horizontal(const float* t) : w0(set(t[0])), w1(set(t[1])), w2(set(t[2])), w3(set(t[3])), w4(set(t[4])), w5(set(t[5])) {}
+  explicit Horizontal(const float* t)
+      : w0(set(t[0])), w1(set(t[1])), w2(set(t[2])), w3(set(t[3])), w4(set(t[4])), w5(set(t[5])) {}
   template <class P>
   Vec operator()(const float* r, P part) const {  // r: first tap
     const Vec u = fma(w0, load(r, part), fma(w1, load(r + 2, part), w2 * load(r + 4, part)));
@@ -52,8 +56,8 @@ struct Horizontal {
   }
 };
 
-void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride, cfloat* shifted,
-               cfloat* psi, float* row) {
+void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride,
+               cfloat* shifted, cfloat* psi, float* row) {
   if (shift.identity) {
     if (psi == nullptr) return;
     for (Index y = 0; y < s.ny; ++y) {
@@ -105,7 +109,8 @@ void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat
 template <class Counts, bool kOneMode>
 ModulusSums modulus_of(const ModulusTask& t) {
   const auto* counts = static_cast<const Counts*>(t.counts);
-  const Vec scale = set(t.intensity_scale), residual = set(t.residual_scale), one = set(1), zero = set(0), tiny = set(1e-30F);
+  const Vec scale = set(t.intensity_scale), residual = set(t.residual_scale), one = set(1), zero = set(0),
+            tiny = set(1e-30F);
   const Vec saturation = set(t.saturation);
   const bool poisson = t.likelihood == Likelihood::poisson;
   ModulusSums sums;
@@ -151,7 +156,8 @@ ModulusSums modulus_of(const ModulusTask& t) {
       }
       if (t.background != nullptr) model = model + load(t.background + i, part);
       const Vec measured = load_counts(counts + i, part);
-      const Vec r_model = rsqrt(max(model, tiny)), root = measured * rsqrt(max(measured, tiny)), root_model = model * r_model;
+      const Vec r_model = rsqrt(max(model, tiny)), root = measured * rsqrt(max(measured, tiny)),
+                root_model = model * r_model;
       const Vec ratio = root * r_model, d = root_model - root;
       Vec factor = (poisson ? ratio * ratio : ratio) - one;
       Vec weight = one;
@@ -170,7 +176,8 @@ ModulusSums modulus_of(const ModulusTask& t) {
       model_sum = fma(weight, model, model_sum);
       measured_sum = fma(weight, measured, measured_sum);
       valid_sum = valid_sum + weight;
-      if (t.background_gradient != nullptr) store(t.background_gradient + i, load(t.background_gradient + i, part) + factor, part);
+      if (t.background_gradient != nullptr)
+        store(t.background_gradient + i, load(t.background_gradient + i, part) + factor, part);
       Vec fa, fb;
       twice(factor * residual, fa, fb);
       if constexpr (kOneMode) {
@@ -233,8 +240,8 @@ void gradients_as(Shape s, const cfloat* chi, const cfloat* p, const cfloat* obj
 void gradients(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
                Index gradient_stride, float* illumination, cfloat* term) {
   const auto go = [&](auto with_illumination, auto with_term) {
-    gradients_as<decltype(with_illumination)::value, decltype(with_term)::value>(s, chi, p, object, stride, gradient, gradient_stride,
-                                                                                 illumination, term);
+    gradients_as<decltype(with_illumination)::value, decltype(with_term)::value>(s, chi, p, object, stride, gradient,
+                                                                                 gradient_stride, illumination, term);
   };
   using std::false_type, std::true_type;
   if (illumination != nullptr) {
@@ -265,15 +272,16 @@ struct Accumulator {
   }
 };
 
-StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, const cfloat* delta_object,
-                   Index delta_stride, const cfloat* delta_p) {
+StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
+                   const cfloat* delta_object, Index delta_stride, const cfloat* delta_p) {
   StepSums sums;
   for (Index y = 0; y < s.ny; ++y) {
     const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
     const float *d = f(delta_object + y * delta_stride), *e = f(delta_p + y * s.nx);
     Accumulator row;
     sweep(2 * s.nx, [&](Index i, auto part) {
-      row.add(load(c + i, part), cmul(load(d + i, part), load(q + i, part)), cmul(load(e + i, part), load(o + i, part)));
+      row.add(load(c + i, part), cmul(load(d + i, part), load(q + i, part)),
+              cmul(load(e + i, part), load(o + i, part)));
     });
     row.into(sums);
   }
@@ -297,9 +305,10 @@ StepSums position_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat
   return sums;
 }
 
-void pie_update(Shape s, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride, float alpha,
-                float p_max2, float o_max2, float object_step) {
-  const Vec keep = set(1 - alpha), p_floor = set(alpha * p_max2), o_floor = set(alpha * o_max2), step = set(object_step);
+void pie_update(Shape s, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride,
+                float alpha, float p_max2, float o_max2, float object_step) {
+  const Vec keep = set(1 - alpha), p_floor = set(alpha * p_max2), o_floor = set(alpha * o_max2),
+            step = set(object_step);
   const auto own_abs2 = [](Vec v) {  // |z|^2 in both lanes of each pair
     const Vec v2 = v * v;
     return v2 + swap_pairs(v2);
@@ -326,7 +335,8 @@ double dot(Index n, const cfloat* a, const cfloat* b) {
   for (Index begin = 0; begin < 2 * n; begin += kBlock * kLanes) {
     Vec s = set(0);
     const float *x = f(a) + begin, *y = f(b) + begin;
-    sweep(std::min(kBlock * kLanes, 2 * n - begin), [&](Index i, auto part) { s = fma(load(x + i, part), load(y + i, part), s); });
+    sweep(std::min(kBlock * kLanes, 2 * n - begin),
+          [&](Index i, auto part) { s = fma(load(x + i, part), load(y + i, part), s); });
     total += static_cast<double>(sum(s));
   }
   return total;

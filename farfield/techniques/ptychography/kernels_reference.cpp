@@ -17,14 +17,15 @@ cfloat interpolate(Shape s, const SubPixelShift& shift, const cfloat* p, Index y
   cdouble sum = 0;
   for (int k = 0; k < kTaps; ++k)
     for (int l = 0; l < kTaps; ++l) {
-      const Index yy = (y + sign * (k - offset) + 2 * s.ny * kTaps) % s.ny, xx = (x + sign * (l - offset) + 2 * s.nx * kTaps) % s.nx;
+      const Index yy = (y + sign * (k - offset) + 2 * s.ny * kTaps) % s.ny,
+                  xx = (x + sign * (l - offset) + 2 * s.nx * kTaps) % s.nx;
       sum += static_cast<double>(shift.y[k]) * static_cast<double>(shift.x[l]) * cdouble(p[yy * s.nx + xx]);
     }
   return cfloat(sum);
 }
 
-void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride, cfloat* shifted,
-               cfloat* psi, float*) {
+void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride,
+               cfloat* shifted, cfloat* psi, float*) {
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
       const Index i = y * s.nx + x;
@@ -45,12 +46,15 @@ ModulusSums modulus(const ModulusTask& t) {
   for (Index i = 0; i < t.n; ++i) {
     double measured = 0;
     core::visit_dtype(t.dtype, [&](auto v) {
-      if constexpr (std::is_arithmetic_v<decltype(v)>) measured = static_cast<double>(static_cast<const decltype(v)*>(t.counts)[i]);
+      if constexpr (std::is_arithmetic_v<decltype(v)>)
+        measured = static_cast<double>(static_cast<const decltype(v)*>(t.counts)[i]);
     });
     double model = 0;
     for (int m = 0; m < t.modes; ++m) model += abs2(cdouble(t.psi[m][i]));
-    model = model * static_cast<double>(t.intensity_scale) + (t.background != nullptr ? static_cast<double>(t.background[i]) : 0.0);
-    const bool valid = (t.valid == nullptr || t.valid[i] != 0) && (t.saturation == 0 || measured < static_cast<double>(t.saturation));
+    model = model * static_cast<double>(t.intensity_scale) +
+            (t.background != nullptr ? static_cast<double>(t.background[i]) : 0.0);
+    const bool valid =
+        (t.valid == nullptr || t.valid[i] != 0) && (t.saturation == 0 || measured < static_cast<double>(t.saturation));
     double factor = 0;
     if (valid) {
       const double amplitude = std::sqrt(measured), modelled = std::sqrt(model), d = modelled - amplitude;
@@ -89,8 +93,8 @@ void add_sums(StepSums& sums, cdouble chi, cdouble a, cdouble b) {
   sums.ab += (std::conj(a) * b).real();
 }
 
-StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, const cfloat* delta_object,
-                   Index delta_stride, const cfloat* delta_p) {
+StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
+                   const cfloat* delta_object, Index delta_stride, const cfloat* delta_p) {
   StepSums sums;
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
@@ -111,8 +115,8 @@ StepSums position_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat
   return sums;
 }
 
-void pie_update(Shape s, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride, float alpha,
-                float p_max2, float o_max2, float object_step) {
+void pie_update(Shape s, int modes, cfloat* const* chi, const cfloat* const* p, cfloat* object, Index stride,
+                float alpha, float p_max2, float o_max2, float object_step) {
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
       const Index i = y * s.nx + x;
@@ -147,8 +151,8 @@ void axpy(Index n, float s, const cfloat* b, cfloat* a) {
 }  // namespace
 
 const Kernels& reference_kernels() {
-  static const Kernels table{core::Isa::v2, exit_wave,     modulus,    gradients, unshift_add, step_sums,
-                             position_sums, pie_update, dot,        norm2,     max_abs2,    axpy};
+  static const Kernels table{core::Isa::v2, exit_wave,  modulus, gradients, unshift_add, step_sums,
+                             position_sums, pie_update, dot,     norm2,     max_abs2,    axpy};
   return table;
 }
 

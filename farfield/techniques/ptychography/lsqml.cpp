@@ -29,7 +29,10 @@ struct Accumulator {
   StepSums steps;
 };
 
-static double env(const char* n, double d) { const char* e = getenv(n); return e ? atof(e) : d; }
+static double env(const char* n, double d) {
+  const char* e = getenv(n);
+  return e ? atof(e) : d;
+}
 
 class LsqMl final : public Algorithm {
 public:
@@ -38,19 +41,22 @@ public:
   ModulusSums iterate(Pass& pass) override {
     prepare(pass);
     const Index size = pass.options.batch_size > 0 ? pass.options.batch_size : 48;
-    const BatchChoice choice = pass.options.batches == BatchChoice::automatic ? BatchChoice::compact : pass.options.batches;
+    const BatchChoice choice =
+        pass.options.batches == BatchChoice::automatic ? BatchChoice::compact : pass.options.batches;
     ModulusSums total;
-    sao_=sap_=0; nb_=0;
+    sao_ = sap_ = 0;
+    nb_ = 0;
     for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
       if (pass.stop.stop_requested()) break;
       total += update(pass, batch);
     }
-    if(getenv("DBG")) fprintf(stderr,"steps %g %g\n",sao_/nb_,sap_/nb_);
+    if (getenv("DBG")) fprintf(stderr, "steps %g %g\n", sao_ / nb_, sap_ / nb_);
     return total;
   }
 
 private:
-  double sao_=0,sap_=0; int nb_=0;
+  double sao_ = 0, sap_ = 0;
+  int nb_ = 0;
   void prepare(Pass& pass) {
     const State& s = pass.state;
     const auto threads = static_cast<std::size_t>(pass.pool.size());
@@ -58,8 +64,11 @@ private:
         accumulators_[0].probe.extents() != s.probe.extents()) {
       accumulators_.clear();
       for (std::size_t t = 0; t < threads; ++t)
-        accumulators_.push_back({core::Array<cfloat, 2>(s.object.extents()), core::Array<float, 2>(s.object.extents()),
-                                 core::Array<cfloat, 3>(s.probe.extents()), {}, {}});
+        accumulators_.push_back({core::Array<cfloat, 2>(s.object.extents()),
+                                 core::Array<float, 2>(s.object.extents()),
+                                 core::Array<cfloat, 3>(s.probe.extents()),
+                                 {},
+                                 {}});
       delta_object_ = core::Array<cfloat, 2>(s.object.extents());
       velocity_o_ = core::Array<cfloat, 2>(s.object.extents());
       velocity_p_ = core::Array<cfloat, 3>(s.probe.extents());
@@ -72,9 +81,11 @@ private:
     const Index n = s.shape.size(), stride = s.object_stride();
     const int modes = s.modes();
     const auto count = static_cast<Index>(batch.size());
-    const Index sampled = std::clamp<Index>(static_cast<Index>(std::ceil(pass.options.step_sample * static_cast<double>(count))), 1, count);
+    const Index sampled = std::clamp<Index>(
+        static_cast<Index>(std::ceil(pass.options.step_sample * static_cast<double>(count))), 1, count);
     if (static_cast<Index>(samples_.size()) < sampled * modes)
-      for (Index i = static_cast<Index>(samples_.size()); i < sampled * modes; ++i) samples_.emplace_back(std::array<Index, 1>{n});
+      for (Index i = static_cast<Index>(samples_.size()); i < sampled * modes; ++i)
+        samples_.emplace_back(std::array<Index, 1>{n});
 
     Box box;
     for (const Index slot : batch) {
@@ -100,7 +111,8 @@ private:
       for (Index i = thread; i < count; i += pass.pool.size()) {
         const Index slot = batch[static_cast<std::size_t>(i)];
         for (int m = 0; m < modes; ++m)
-          w.psi[static_cast<std::size_t>(m)] = i < sampled ? samples_[static_cast<std::size_t>(i * modes + m)].data() : w.psi_store.data() + m * n;
+          w.psi[static_cast<std::size_t>(m)] =
+              i < sampled ? samples_[static_cast<std::size_t>(i * modes + m)].data() : w.psi_store.data() + m * n;
         pass.model.exit_waves(s, slot, w);
         const ModulusSums sums = pass.model.residuals(s, slot, w);
         a.sums += sums;
@@ -111,7 +123,8 @@ private:
           const auto mm = static_cast<std::size_t>(m);
           k.gradients(s.shape, w.psi[mm], w.p[mm], s.object.data() + at, stride, a.object.data() + at, stride,
                       a.illumination.data() + at, pass.update_probe ? w.term.data() : nullptr);
-          if (pass.update_probe) k.unshift_add(s.shape, place.shift, w.term.data(), a.probe.data() + m * n, w.row.data());
+          if (pass.update_probe)
+            k.unshift_add(s.shape, place.shift, w.term.data(), a.probe.data() + m * n, w.row.data());
         }
       }
     });
@@ -120,7 +133,8 @@ private:
     Accumulator& first = accumulators_[0];
     for (std::size_t t = 1; t < accumulators_.size(); ++t) {
       for (Index y = box.y0; y < box.y1; ++y) {
-        k.axpy(width, 1, accumulators_[t].object.data() + y * stride + box.x0, first.object.data() + y * stride + box.x0);
+        k.axpy(width, 1, accumulators_[t].object.data() + y * stride + box.x0,
+               first.object.data() + y * stride + box.x0);
         for (Index x = box.x0; x < box.x1; ++x) first.illumination(y, x) += accumulators_[t].illumination(y, x);
       }
       k.axpy(n * modes, 1, accumulators_[t].probe.data(), first.probe.data());
@@ -131,7 +145,8 @@ private:
       for (Index x = box.x0; x < box.x1; ++x) strongest = std::max(strongest, first.illumination(y, x));
     const float floor = static_cast<float>(pass.options.damping) * strongest;
     for (Index y = box.y0; y < box.y1; ++y)
-      for (Index x = box.x0; x < box.x1; ++x) delta_object_(y, x) = first.object(y, x) / (first.illumination(y, x) + floor);
+      for (Index x = box.x0; x < box.x1; ++x)
+        delta_object_(y, x) = first.object(y, x) / (first.illumination(y, x) + floor);
     for (auto& v : first.probe) v *= 1.0F / static_cast<float>(count);
 
     // Optimal steps, measured on a sample of the batch.
@@ -144,8 +159,9 @@ private:
         const auto& place = s.placements[static_cast<std::size_t>(slot)];
         for (int m = 0; m < modes; ++m) {
           const cfloat* dp = pass.model.shifted(s, slot, first.probe.data() + m * n, w.term.data(), w);
-          steps += k.step_sums(s.shape, samples_[static_cast<std::size_t>(i * modes + m)].data(), w.p[static_cast<std::size_t>(m)],
-                               s.window(slot), stride, delta_object_.data() + place.oy * stride + place.ox, stride, dp);
+          steps += k.step_sums(s.shape, samples_[static_cast<std::size_t>(i * modes + m)].data(),
+                               w.p[static_cast<std::size_t>(m)], s.window(slot), stride,
+                               delta_object_.data() + place.oy * stride + place.ox, stride, dp);
         }
       }
     });
@@ -160,20 +176,23 @@ private:
       ao = steps.aa > 0 ? steps.a_chi / steps.aa : 0;
       ap = steps.bb > 0 ? steps.b_chi / steps.bb : 0;
     }
-    sao_+=ao; sap_+=ap; nb_++;
-    static const double mo=env("MO",0), mp=env("MP",0), over=env("OVER",1);
-    ao*=over; 
-    const float fo=static_cast<float>(ao*pass.options.object_step), fp=static_cast<float>(ap*pass.options.probe_step);
+    sao_ += ao;
+    sap_ += ap;
+    nb_++;
+    static const double mo = env("MO", 0), mp = env("MP", 0), over = env("OVER", 1);
+    ao *= over;
+    const float fo = static_cast<float>(ao * pass.options.object_step),
+                fp = static_cast<float>(ap * pass.options.probe_step);
     for (Index y = box.y0; y < box.y1; ++y)
       for (Index x = box.x0; x < box.x1; ++x) {
-        auto& v = velocity_o_(y,x);
-        v = static_cast<float>(mo)*v + fo*delta_object_(y,x);
-        s.object(y,x) += v;
+        auto& v = velocity_o_(y, x);
+        v = static_cast<float>(mo) * v + fo * delta_object_(y, x);
+        s.object(y, x) += v;
       }
     if (pass.update_probe)
-      for (Index i = 0; i < n*modes; ++i) {
+      for (Index i = 0; i < n * modes; ++i) {
         auto& v = velocity_p_.data()[i];
-        v = static_cast<float>(mp)*v + fp*first.probe.data()[i];
+        v = static_cast<float>(mp) * v + fp * first.probe.data()[i];
         s.probe.data()[i] += v;
       }
     return first.sums;

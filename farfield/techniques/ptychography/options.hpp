@@ -83,8 +83,8 @@ struct Options {
   bool fit_background = false;
 
   // plans: (start, stop, stride) of each feature
-  Plan object_plan{}, probe_plan{2, 0, 1}, mode_plan{}, opr_plan{5, 0, 1}, position_plan{5, 0, 1}, intensity_plan{3, 0, 1},
-      background_plan{5, 0, 1}, object_constraint_plan{}, probe_constraint_plan{};
+  Plan object_plan{}, probe_plan{2, 0, 1}, mode_plan{}, opr_plan{5, 0, 1}, position_plan{5, 0, 1},
+      intensity_plan{3, 0, 1}, background_plan{5, 0, 1}, object_constraint_plan{}, probe_constraint_plan{};
 
   // detector image
   DcChoice dc = DcChoice::file;

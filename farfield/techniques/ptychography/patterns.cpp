@@ -25,8 +25,7 @@ DType tile_type(DType frame, Index bin) {
     case DType::u64: return DType::u32;
     case DType::f32:
     case DType::f64: return DType::f32;
-    default:
-      throw Error(ErrorCode::unsupported, fmt::format("frames of {} cannot be counts", core::name(frame)));
+    default: throw Error(ErrorCode::unsupported, fmt::format("frames of {} cannot be counts", core::name(frame)));
   }
 }
 
@@ -54,23 +53,25 @@ FramePreparation::FramePreparation(const model::Detector& d, const Options& o)
   const bool roll_in = corner && !near_field;
   const Index crop_y = o.crop_px > 0 ? o.crop_px : ny - ny % bin_, crop_x = o.crop_px > 0 ? o.crop_px : nx - nx % bin_;
   if (crop_y > ny || crop_x > nx)
-    throw Error(ErrorCode::invalid_argument, fmt::format("option crop = {} must be at most the frame, {} x {} px", o.crop_px, ny, nx));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("option crop = {} must be at most the frame, {} x {} px", o.crop_px, ny, nx));
   const Index binned_y = crop_y / bin_, binned_x = crop_x / bin_;
   shape_ = o.pad_px > 0 ? Shape{o.pad_px, o.pad_px} : Shape{binned_y, binned_x};
   if (shape_.ny < binned_y || shape_.nx < binned_x)
-    throw Error(ErrorCode::invalid_argument, fmt::format("option pad = {} must be at least the cropped and binned frame, {} x {} px",
-                                                         o.pad_px, binned_y, binned_x));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("option pad = {} must be at least the cropped and binned frame, {} x {} px", o.pad_px,
+                            binned_y, binned_x));
   // Index n/2 of the frame is zero frequency; it stays so through crop and pad, and ends in the corner.
   const Index first_y = ny / 2 - (binned_y / 2) * bin_, first_x = nx / 2 - (binned_x / 2) * bin_;
   const Index pad_y = shape_.ny / 2 - binned_y / 2, pad_x = shape_.nx / 2 - binned_x / 2;
   source_.assign(static_cast<std::size_t>(shape_.size()), -1);
   const auto wrap = [](Index v, Index n) { return ((v % n) + n) % n; };
   const bool simple_bin = bin_ == 1 || !roll_in || (ny % 2 == 0 && nx % 2 == 0);
-  if (!simple_bin)
-    throw Error(ErrorCode::unsupported, "binning frames of odd size with zero frequency in the corner");
+  if (!simple_bin) throw Error(ErrorCode::unsupported, "binning frames of odd size with zero frequency in the corner");
   for (Index y = 0; y < binned_y; ++y)
     for (Index x = 0; x < binned_x; ++x) {
-      Index fy = std::min(std::max<Index>(first_y + y * bin_, 0), ny - bin_), fx = std::min(std::max<Index>(first_x + x * bin_, 0), nx - bin_);
+      Index fy = std::min(std::max<Index>(first_y + y * bin_, 0), ny - bin_),
+            fx = std::min(std::max<Index>(first_x + x * bin_, 0), nx - bin_);
       if (roll_in) {
         fy = wrap(fy - ny / 2, ny);
         fx = wrap(fx - nx / 2, nx);
@@ -80,7 +81,8 @@ FramePreparation::FramePreparation(const model::Detector& d, const Options& o)
         ty = wrap(ty - shape_.ny / 2, shape_.ny);
         tx = wrap(tx - shape_.nx / 2, shape_.nx);
       }
-      source_[static_cast<std::size_t>(ty * shape_.nx + tx)] = static_cast<std::int32_t>(origin + fy * step_y + fx * step_x);
+      source_[static_cast<std::size_t>(ty * shape_.nx + tx)] =
+          static_cast<std::int32_t>(origin + fy * step_y + fx * step_x);
     }
   bin_step_y_ = static_cast<std::int32_t>(step_y);
   bin_step_x_ = static_cast<std::int32_t>(step_x);
@@ -96,7 +98,8 @@ FramePreparation::FramePreparation(const model::Detector& d, const Options& o)
     const std::int32_t at = source_[static_cast<std::size_t>(i)];
     bool good = at >= 0;
     for (Index v = 0; good && v < bin_; ++v)
-      for (Index u = 0; u < bin_; ++u) good = good && frame_good_[static_cast<std::size_t>(at + v * bin_step_y_ + u * bin_step_x_)] != 0;
+      for (Index u = 0; u < bin_; ++u)
+        good = good && frame_good_[static_cast<std::size_t>(at + v * bin_step_y_ + u * bin_step_x_)] != 0;
     valid_.data()[i] = good ? 1.0F : 0.0F;
     all_good = all_good && good;
   }
@@ -119,16 +122,20 @@ std::optional<std::string> FramePreparation::copy(const core::AnyImage& image, T
     double sum = 0;
     for (Index v = 0; v < bin_; ++v)
       for (Index u = 0; u < bin_; ++u) {
-        const From value = at(source_[i] + static_cast<std::int32_t>(v) * bin_step_y_ + static_cast<std::int32_t>(u) * bin_step_x_);
+        const From value =
+            at(source_[i] + static_cast<std::int32_t>(v) * bin_step_y_ + static_cast<std::int32_t>(u) * bin_step_x_);
         if constexpr (std::is_floating_point_v<From>)
           if (!std::isfinite(value)) return fmt::format("pixel {} is not a finite number", source_[i]);
         if constexpr (std::is_signed_v<From>)
-          if (value < From{}) return fmt::format("pixel {} has {} counts; counts must be >= 0 (mask it, or subtract no offset)", source_[i], value);
+          if (value < From{})
+            return fmt::format("pixel {} has {} counts; counts must be >= 0 (mask it, or subtract no offset)",
+                               source_[i], value);
         sum += static_cast<double>(value);
       }
     if constexpr (std::is_integral_v<To>) {
       if (sum > static_cast<double>(std::numeric_limits<To>::max()))
-        return fmt::format("pixel {} has {} counts, more than {} allowed", source_[i], sum, std::numeric_limits<To>::max());
+        return fmt::format("pixel {} has {} counts, more than {} allowed", source_[i], sum,
+                           std::numeric_limits<To>::max());
     } else if (sum > 1e30) {
       return fmt::format("pixel {} has {} counts, more than 1e30 allowed", source_[i], sum);
     }
@@ -155,7 +162,8 @@ std::optional<std::string> FramePreparation::prepare(const core::AnyImage& image
   });
 }
 
-Patterns::Patterns(Shape shape, DType dtype) : shape_(shape), dtype_(dtype), tile_bytes_(shape.size() * core::item_size(dtype)) {
+Patterns::Patterns(Shape shape, DType dtype)
+    : shape_(shape), dtype_(dtype), tile_bytes_(shape.size() * core::item_size(dtype)) {
   constexpr Index kBlockBytes = 8 << 20;
   per_block_ = std::max<Index>(1, kBlockBytes / tile_bytes_);
 }

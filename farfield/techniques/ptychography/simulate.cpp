@@ -275,8 +275,7 @@ technique::Verb simulate_verb() {
           .summary = "patterns of a known object, with its truth beside them",
           .options = simulate_schema(),
           .inputs = {},
-          .outputs = {"object", "probe", "positions", "recorded_positions", "intensity", "background", "eigen_probe",
-                      "eigen_weights"},
+          .outputs = {"object", "probe", "positions", "recorded_positions", "intensity"},
           .simulate = make_simulation};
 }
 

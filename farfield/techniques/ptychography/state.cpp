@@ -46,9 +46,11 @@ bool cover(State& state, const Patterns& patterns, cfloat fill, Index extra_marg
   if (low_y > high_y) return false;
   const double m = static_cast<double>(kObjectMargin);
   const auto inside = [&](double low, double high, double origin, Index extent, Index tile) {
-    return low - m / 2 >= origin && high + static_cast<double>(tile) + 1 + m / 2 <= origin + static_cast<double>(extent);
+    return low - m / 2 >= origin &&
+           high + static_cast<double>(tile) + 1 + m / 2 <= origin + static_cast<double>(extent);
   };
-  const bool fits = !state.object.empty() && inside(low_y, high_y, state.origin_y, state.object.extent(0), state.shape.ny) &&
+  const bool fits = !state.object.empty() &&
+                    inside(low_y, high_y, state.origin_y, state.object.extent(0), state.shape.ny) &&
                     inside(low_x, high_x, state.origin_x, state.object.extent(1), state.shape.nx);
   if (!fits) {
     const double margin = m + static_cast<double>(extra_margin);
@@ -62,8 +64,8 @@ bool cover(State& state, const Patterns& patterns, cfloat fill, Index extra_marg
       x0 = std::min(x0, state.origin_x);
       y1 = std::max(y1, state.origin_y + static_cast<double>(state.object.extent(0)));
       x1 = std::max(x1, state.origin_x + static_cast<double>(state.object.extent(1)));
-      state.object = regrid(state.object, state.origin_y, state.origin_x, {static_cast<Index>(y1 - y0), static_cast<Index>(x1 - x0)},
-                            y0, x0, fill);
+      state.object = regrid(state.object, state.origin_y, state.origin_x,
+                            {static_cast<Index>(y1 - y0), static_cast<Index>(x1 - x0)}, y0, x0, fill);
     }
     state.origin_y = y0;
     state.origin_x = x0;

@@ -19,15 +19,15 @@ struct Placement {
 struct State {
   Shape shape;                                ///< of a tile
   core::Array<cfloat, 3> probe;               ///< (mode, y, x)
-  core::Array<cfloat, 3> eigen_probes;        ///< (opr mode, y, x), added to mode 0 with the pattern's weights; may be empty
-  core::Array<cfloat, 2> object;              ///< (y, x)
-  double origin_y = 0, origin_x = 0;          ///< position (px) of the object's first pixel
-  core::Array<float, 2> background;           ///< tile, counts; empty: none
+  core::Array<cfloat, 3> eigen_probes;  ///< (opr mode, y, x), added to mode 0 with the pattern's weights; may be empty
+  core::Array<cfloat, 2> object;  ///< (y, x)
+  double origin_y = 0, origin_x = 0;  ///< position (px) of the object's first pixel
+  core::Array<float, 2> background;  ///< tile, counts; empty: none
 
   // Per slot of Patterns:
-  std::vector<double> y, x;                   ///< current positions, px
-  std::vector<float> amplitude;               ///< factor on the exit wave (square root of the intensity factor)
-  std::vector<float> opr_weights;             ///< (slot, opr mode)
+  std::vector<double> y, x;  ///< current positions, px
+  std::vector<float> amplitude;  ///< factor on the exit wave (square root of the intensity factor)
+  std::vector<float> opr_weights;  ///< (slot, opr mode)
   std::vector<Placement> placements;
 
   int modes() const { return static_cast<int>(probe.extent(0)); }
@@ -56,8 +56,8 @@ bool cover(State&, const Patterns&, cfloat fill, Index extra_margin);
 
 /// Copies `old` (first pixel at old_origin) into a new array of `extents` at new_origin, `fill` elsewhere.
 template <class T>
-core::Array<T, 2> regrid(const core::Array<T, 2>& old, double old_y, double old_x, std::array<Index, 2> extents, double new_y,
-                         double new_x, T fill) {
+core::Array<T, 2> regrid(const core::Array<T, 2>& old, double old_y, double old_x, std::array<Index, 2> extents,
+                         double new_y, double new_x, T fill) {
   core::Array<T, 2> grown(extents, fill);
   const Index dy = static_cast<Index>(old_y - new_y), dx = static_cast<Index>(old_x - new_x);
   for (Index y = 0; y < old.extent(0); ++y)

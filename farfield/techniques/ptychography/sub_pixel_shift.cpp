@@ -29,7 +29,8 @@ void design(double fraction, float* taps) {
   }
   double total = 0;
   for (int k = 0; k < kTaps; ++k) total += m[k][kTaps] / m[k][k];
-  for (int k = 0; k < kTaps; ++k) taps[k] = static_cast<float>(m[k][kTaps] / m[k][k] / total);  // a constant stays itself
+  for (int k = 0; k < kTaps; ++k)
+    taps[k] = static_cast<float>(m[k][kTaps] / m[k][k] / total);  // a constant stays itself
 }
 
 }  // namespace
