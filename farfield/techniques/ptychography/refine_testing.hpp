@@ -1,0 +1,90 @@
+#pragma once
+// For tests: a small simulated scan and the loop around an algorithm, with the refinements between the passes.
+
+#include <optional>
+
+#include "farfield/techniques/ptychography/refine_background.hpp"
+#include "farfield/techniques/ptychography/refine_intensity.hpp"
+#include "farfield/techniques/ptychography/refine_positions.hpp"
+#include "farfield/techniques/ptychography/simulate.hpp"
+
+namespace farfield::techniques::ptychography::testing {
+
+/// 120 patterns of 64 x 64 with a probe of about 30 px every 8 px, counting noise, positions in pixels; `more` wins.
+inline core::OptionValues small_scan(const core::OptionValues& more = {}) {
+  core::OptionValues o{{"patterns", std::int64_t{120}}, {"shape", std::int64_t{64}}, {"photons", 3e5},
+                       {"step", 6.0},                   {"jitter", 1.5},             {"pixel-units", true},
+                       {"probe", std::string("disc")},  {"probe-size", 26.0},        {"phantom", std::string("coins")},
+                       {"start-probe", std::string("exact")}};
+  for (const auto& [name, value] : more) o[name] = value;
+  return o;
+}
+
+struct Features {
+  bool positions = false, intensity = false, background = false;
+  int opr_modes = 0;
+};
+
+class SmallScan {
+public:
+  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7) : options(std::move(chosen)), random(seed) {
+    const core::SteadyClock clock;
+    auto source = make_simulation(simulation, {&pool, nullptr, &clock, seed, 0});
+    const auto& acquisition = source->acquisition();
+    preparation = FramePreparation(acquisition.detector, options);
+    patterns = Patterns(preparation.shape(), preparation.dtype());
+    while (source->next({}, [&](const model::FrameBatch& batch) {
+      for (const auto& frame : batch.frames) preparation.prepare(frame.image, patterns.add(frame.id));
+      for (const auto& [id, values] : batch.values) patterns.set_position(id, values.at("y_px"), values.at("x_px"));
+    })) {}
+    truth = source->truth();
+    state.shape = preparation.shape();
+    state.probe = truth.find("probe")->data.to<cfloat, 3>();
+    model.emplace(kernels(), operators::Propagator::far_field(state.shape.ny, state.shape.nx, math::FftEffort::estimate), patterns,
+                  preparation.valid(), preparation.saturation(), options.likelihood);
+    workspaces.emplace_back(state.shape, state.modes());
+    algorithm = make_lsqml(options);
+    cover(state, patterns, {1, 0}, 4);
+  }
+
+  static const Kernels& kernels() { return cpu_kernels(core::isa()); }
+  const std::vector<Index>& slots() const { return patterns.ready(); }
+
+  /// One iteration and what follows it; the cost per valid pixel that it saw.
+  double pass(const Features& f, Sharing& sharing) {
+    begin_background(state, patterns, slots(), workspaces, f.background, sharing);
+    begin_probe_variation(state, workspaces, f.opr_modes);
+    observations.resize(state.y.size());
+    Pass p{.options = options, .iteration = iteration++, .state = state, .model = *model, .slots = slots(), .pool = pool,
+           .workspaces = workspaces, .random = random, .sharing = sharing, .stop = {}, .update_probe = update_probe,
+           .update_opr = f.opr_modes > 0, .refine_positions = f.positions, .observations = observations};
+    const ModulusSums sums = algorithm->iterate(p);
+    if (f.opr_modes > 0) refine_probe_variation(state, workspaces, slots(), kernels(), sharing);
+    if (f.background) refine_background(state, workspaces, static_cast<Index>(slots().size()), options.likelihood, sharing);
+    if (f.intensity) refine_intensity(state, slots(), observations, sharing);
+    if (f.positions) refine_positions(state, patterns, slots(), observations, options, sharing);
+    const Regrid old{state.origin_y, state.origin_x, state.object.extents()};
+    if (cover(state, patterns, {1, 0}, 4)) algorithm->regrid(state, old);
+    return sums.cost / sums.valid;
+  }
+  double pass(const Features& f = {}) {
+    Sharing alone;
+    return pass(f, alone);
+  }
+
+  Options options;
+  core::ThreadPool pool{1};
+  math::Random random;
+  FramePreparation preparation;
+  Patterns patterns;
+  model::Product truth;
+  State state;
+  std::optional<ForwardModel> model;
+  std::vector<Workspace> workspaces;
+  std::vector<Observation> observations;
+  std::unique_ptr<Algorithm> algorithm;
+  std::int64_t iteration = 0;
+  bool update_probe = true;
+};
+
+}  // namespace farfield::techniques::ptychography::testing
