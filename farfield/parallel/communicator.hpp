@@ -32,6 +32,11 @@ public:
 
   /// Bytes this rank has sent to others so far (payload; an all-reduce counts its buffer once).
   virtual std::size_t bytes_sent() const = 0;
+
+  /// Ends all ranks with this exit code: for an error on one that the others would wait for in vain. A program
+  /// that ran with size() > 1 calls it instead of exiting with an error. Does nothing when alone; throws
+  /// `cancelled` between threads.
+  virtual void abort(int /*exit_code*/) {}
 };
 
 /// A communicator of one.

@@ -54,6 +54,9 @@ public:
 
   void barrier() override { MPI_Barrier(MPI_COMM_WORLD); }
   std::size_t bytes_sent() const override { return sent_; }
+  void abort(int exit_code) override {
+    if (size_ > 1) MPI_Abort(MPI_COMM_WORLD, exit_code);
+  }
 
 private:
   template <class T, class F>
