@@ -1,0 +1,216 @@
+#include "farfield/pipeline/draw.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "farfield/plot/curve_plot.hpp"
+#include "farfield/plot/image_plot.hpp"
+
+namespace farfield::pipeline {
+namespace {
+
+using core::Index;
+using model::Dataset;
+
+constexpr double kDecadesForLog = 1.5;  // a curve that spans more is drawn on a logarithmic axis
+
+bool is_complex(const Dataset& d) { return d.data.dtype() == core::DType::c64 || d.data.dtype() == core::DType::c128; }
+
+bool has_axes(const Dataset& d, std::initializer_list<std::string_view> axes) {
+  return std::equal(d.axes.begin(), d.axes.end(), axes.begin(), axes.end()) && d.data.rank() == static_cast<int>(axes.size());
+}
+
+bool drawable(const Dataset& d) {
+  return !d.data.empty() && d.data.size() > 0 && d.draw != "none" && d.draw != "valid" && !d.name.ends_with("seconds");
+}
+
+/// "object_phase" from "object" and "phase"; a name never leads out of the folder.
+std::string file_name(const std::string& dataset, const std::string& part = "") {
+  std::string name = part.empty() ? dataset : dataset + "_" + part;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name + ".png";
+}
+
+std::string title_of(const Dataset& d) {
+  std::string title = d.name;
+  std::replace(title.begin(), title.end(), '_', ' ');
+  return title;
+}
+
+std::string with_unit(const std::string& quantity, const std::string& unit) { return unit.empty() ? quantity : quantity + " / " + unit; }
+
+class Artist {
+public:
+  explicit Artist(const model::Product& product) : product_(product) {}
+
+  std::vector<Picture> run() {
+    for (const auto& d : product_.datasets) {
+      if (!drawable(d)) continue;
+      if (has_axes(d, {"y", "x"})) is_complex(d) ? complex_image(d) : real_image(d);
+      else if (has_axes(d, {"mode", "y", "x"}) && is_complex(d)) modes(d);
+      else if (has_axes(d, {"frame", "yx"}) && !is_complex(d)) points(d);
+      else if (d.data.rank() == 1 && !is_complex(d)) curves(d);
+    }
+    return std::move(pictures_);
+  }
+
+private:
+  void add(const std::string& name, const plot::Drawing& drawing, const Dataset& d) {
+    pictures_.push_back({name, plot::to_png(drawing, {{"Title", title_of(d)}, {"Description", d.help}, {"Software", "farfield"}})});
+  }
+
+  /// What is valid of images of this shape; empty: all.
+  core::Array<std::uint8_t, 2> valid_for(const Dataset& image) const {
+    for (const auto& d : product_.datasets)
+      if (d.draw == "valid" && d.data.shape() == image.data.shape()) return d.data.to<std::uint8_t, 2>();
+    return {};
+  }
+
+  /// Cut to what is valid, with the scale bar that belongs to it.
+  plot::ImagePlot framed(const Dataset& d, const core::Array<float, 2>& values, const core::Array<std::uint8_t, 2>& valid) const {
+    plot::ImagePlot image;
+    image.values = values;
+    image.valid = valid.empty() ? plot::ValidMask{} : plot::ValidMask(valid.view());
+    if (!valid.empty()) {
+      const auto w = plot::bounding_window(image.valid, kMargin);
+      image.values = image.values.window({w.y, w.x}, {w.ny, w.nx});
+      image.valid = image.valid.window({w.y, w.x}, {w.ny, w.nx});
+    }
+    if (!d.unit.starts_with("counts")) {
+      image.pixel_size_y_m = product_.pixel_size_y_m;
+      image.pixel_size_x_m = product_.pixel_size_x_m;
+    }
+    return image;
+  }
+
+  void complex_image(const Dataset& d) {
+    const auto values = d.data.to<core::cfloat, 2>();
+    const auto valid = valid_for(d);
+    const plot::ValidMask mask = valid.empty() ? plot::ValidMask{} : plot::ValidMask(valid.view());
+    const auto angles = plot::phase(values.view(), plot::mean_phase(values.view(), mask));
+    auto phase = framed(d, angles, valid);
+    phase.title = title_of(d) + ": phase";
+    phase.map = plot::ColourMap::phase;
+    phase.label = "phase / rad";
+    add(file_name(d.name, "phase"), plot::image_figure(phase), d);
+
+    const auto amplitudes = plot::amplitude(values.view());
+    auto amplitude = framed(d, amplitudes, valid);
+    amplitude.title = title_of(d) + ": amplitude";
+    amplitude.map = plot::ColourMap::gray;
+    amplitude.label = with_unit("amplitude", d.unit);
+    add(file_name(d.name, "amplitude"), plot::image_figure(amplitude), d);
+  }
+
+  void real_image(const Dataset& d) {
+    const auto values = d.data.to<float, 2>();
+    const auto valid = valid_for(d);
+    auto image = framed(d, values, valid);
+    image.title = title_of(d);
+    image.label = with_unit(title_of(d), d.unit);
+    if (d.draw == "log") image.scale = plot::Scale::log;
+    const auto range = plot::robust_range(image.values, image.valid);
+    if (range.low < 0 && range.high > 0 && d.draw != "log") {
+      const double reach = std::max(-range.low, range.high);
+      image.map = plot::ColourMap::diverging;
+      image.range = plot::Range{-reach, reach};
+    }
+    add(file_name(d.name), plot::image_figure(image), d);
+  }
+
+  void modes(const Dataset& d) {
+    const auto values = d.data.to<core::cfloat, 3>();
+    plot::ProbeMosaic mosaic;
+    mosaic.title = title_of(d);
+    mosaic.modes = values;
+    mosaic.pixel_size_y_m = product_.pixel_size_y_m;
+    mosaic.pixel_size_x_m = product_.pixel_size_x_m;
+    add(file_name(d.name), plot::probe_figure(mosaic), d);
+  }
+
+  void points(const Dataset& d) {
+    const auto values = d.data.to<double, 2>();
+    if (values.extent(1) != 2) return;
+    plot::Series series;
+    series.style = plot::SeriesStyle::line_and_points;
+    series.width = 0.6;
+    for (Index i = 0; i < values.extent(0); ++i) {
+      series.y.push_back(values(i, 0));
+      series.x.push_back(values(i, 1));
+    }
+    plot::CurvePlot plot;
+    plot.title = title_of(d);
+    plot.x.label = with_unit("x", d.unit);
+    plot.y.label = with_unit("y", d.unit);
+    plot.y.reversed = true;  // as the rows of an image
+    plot.equal_units = true;
+    plot.series.push_back(std::move(series));
+    add(file_name(d.name), plot::curve_figure(plot, 420, 400), d);
+  }
+
+  static std::vector<double> numbers(const Dataset& d) {
+    const auto values = d.data.to<double, 1>();
+    return {values.begin(), values.end()};
+  }
+
+  /// Curves over the same axis, in the order of the product.
+  std::vector<const Dataset*> family(const Dataset& d) const {
+    std::vector<const Dataset*> out;
+    for (const auto& other : product_.datasets)
+      if (drawable(other) && other.data.rank() == 1 && !is_complex(other) && other.axes == d.axes && other.data.shape() == d.data.shape())
+        out.push_back(&other);
+    return out;
+  }
+
+  static const Dataset* abscissa_of(const std::vector<const Dataset*>& family) {
+    for (const auto* d : family)
+      if (d->draw == "abscissa") return d;
+    if (family.size() < 2) return nullptr;
+    const auto x = numbers(*family.front());
+    return std::adjacent_find(x.begin(), x.end(), [](double a, double b) { return !(b > a); }) == x.end() ? family.front() : nullptr;
+  }
+
+  void curves(const Dataset& d) {
+    const std::string axis = d.axes.empty() ? "" : d.axes.front();
+    const auto all = family(d);
+    const bool over_iterations = axis == "iteration";
+    const auto* abscissa = over_iterations ? nullptr : abscissa_of(all);
+    if (&d == abscissa) return;
+
+    plot::CurvePlot plot;
+    plot.title = title_of(d);
+    plot.x.label = abscissa != nullptr ? with_unit(title_of(*abscissa), abscissa->unit) : axis;
+    plot.y.label = with_unit(title_of(d), d.unit);
+    double lowest = INFINITY, highest = -INFINITY;
+    for (const auto* other : all) {
+      if (other == abscissa || other->unit != d.unit || (over_iterations && other != &d)) continue;
+      if (other < &d) return;  // drawn with the first of its kind
+      plot::Series series;
+      series.label = title_of(*other);
+      series.y = numbers(*other);
+      if (abscissa != nullptr) series.x = numbers(*abscissa);
+      else
+        for (std::size_t i = 0; i < series.y.size(); ++i) series.x.push_back(static_cast<double>(i + (over_iterations ? 1 : 0)));
+      if (series.y.size() == 1) series.style = plot::SeriesStyle::points;
+      for (const double v : series.y)
+        if (std::isfinite(v)) {
+          lowest = std::min(lowest, v);
+          highest = std::max(highest, v);
+        }
+      plot.series.push_back(std::move(series));
+    }
+    if (plot.series.size() == 1) plot.series.front().label.clear();
+    if (d.draw == "log" || (over_iterations && lowest > 0 && std::log10(highest / lowest) > kDecadesForLog)) plot.y.scale = plot::Scale::log;
+    add(file_name(d.name), plot::curve_figure(plot), d);
+  }
+
+  static constexpr Index kMargin = 4;  // pixels around what is valid
+  const model::Product& product_;
+  std::vector<Picture> pictures_;
+};
+
+}  // namespace
+
+std::vector<Picture> draw(const model::Product& product) { return Artist(product).run(); }
+
+}  // namespace farfield::pipeline
