@@ -1,0 +1,194 @@
+// farfield <technique> <verb> SCAN --out DIR: frames in, a product out.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "apps/farfield/commands.hpp"
+#include "apps/farfield/console.hpp"
+#include "apps/farfield/run_options.hpp"
+#include "apps/farfield/version.hpp"
+#include "farfield/core/cpu.hpp"
+#include "farfield/io/scan_file.hpp"
+#include "farfield/parallel/communicator.hpp"
+#include "farfield/pipeline/checkpoint.hpp"
+#include "farfield/pipeline/result_folder.hpp"
+
+namespace farfield::apps {
+namespace {
+
+namespace fs = std::filesystem;
+using core::Error;
+using core::ErrorCode;
+using technique::StepState;
+
+constexpr core::Index kBatchBytes = core::Index{16} << 20;
+
+/// Rank 0 keeps the name; every other rank has a file of its own.
+fs::path of_rank(fs::path path, int rank) {
+  return rank == 0 ? path : path.replace_extension(fmt::format("rank{}{}", rank, path.extension().string()));
+}
+
+std::string word(const pipeline::Outcome& outcome) {
+  if (outcome.stopped) return "interrupted";
+  switch (outcome.state) {
+    case StepState::converged: return "converged";
+    case StepState::not_converged: return "not_converged";
+    default: return "finished";
+  }
+}
+
+int exit_code(const pipeline::Outcome& outcome, const pipeline::FrameTotals& frames) {
+  if (outcome.stopped) return core::traits(ErrorCode::cancelled).exit_code;
+  if (outcome.state == StepState::not_converged) return core::kExitNotConverged;
+  return frames.dropped > 0 || frames.missing > 0 ? core::kExitPartial : core::kExitOk;
+}
+
+class Analysis {
+public:
+  Analysis(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments, const Session& session)
+      : info_(info), verb_(verb), arguments_(arguments), session_(session),
+        common_(common_schema().make(part(arguments.given, common_schema()))),
+        options_(analysis_schema().make(part(arguments.given, analysis_schema()))),
+        given_(part(arguments.given, verb.options)) {
+    if (options_.out.empty() && !verb.out_optional)
+      throw Error(ErrorCode::invalid_argument, fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
+    if (options_.out.empty() && (options_.checkpoint_every_s > 0 || options_.preview_every_s > 0))
+      throw Error(ErrorCode::invalid_argument, "--checkpoint-every and --preview-every write to the folder given by --out");
+    communicator_ = options_.mpi ? parallel::make_mpi() : parallel::make_alone();
+    console_.emplace(ConsoleOptions{common_.json, common_.quiet, isatty(STDERR_FILENO) == 1, !speaks()}, session.clock);
+    core::set_log_sink(make_log_sink(*console_, common_.log_level));
+  }
+  ~Analysis() { core::set_log_sink(nullptr); }
+  Analysis(const Analysis&) = delete;
+  Analysis& operator=(const Analysis&) = delete;
+
+  int run() {
+    try {
+      return analyse();
+    } catch (const Error& e) {
+      return fail(e);
+    } catch (const std::bad_alloc&) {
+      return fail(Error(ErrorCode::resource_exhausted, "not enough memory"));
+    } catch (const std::exception& e) {
+      return fail(Error(ErrorCode::internal, e.what()));
+    }
+  }
+
+private:
+  bool speaks() const { return communicator_->rank() == 0; }
+
+  int fail(const Error& e) {
+    console_->error(e);
+    const int code = core::traits(e.code()).exit_code;
+    std::fflush(nullptr);
+    communicator_->abort(code);  // the other ranks would wait for this one in vain
+    return code;
+  }
+
+  int analyse() {
+    const double started_s = session_.clock.now_s();
+    std::optional<pipeline::ResultFolder> folder;
+    if (!options_.out.empty()) folder.emplace(options_.out);
+
+    // The reader decodes while the technique computes: two pools.
+    core::ThreadPool reading_pool(common_.thread_count()), pool(common_.thread_count());
+    const auto source = io::open_scan(arguments_.inputs.at(0), {input_schema().make(part(arguments_.given, input_schema())).recipe,
+                                                               &reading_pool, kBatchBytes});
+    const auto& acquisition = source->acquisition();
+    const technique::Resources resources{&pool, communicator_->size() > 1 ? communicator_.get() : nullptr, &session_.clock,
+                                         static_cast<std::uint64_t>(common_.seed), options_.memory_limit_bytes()};
+    const auto technique = verb_.analyse(given_, resources);
+
+    const pipeline::CheckpointHeader header = checkpoint_header(acquisition);
+    std::optional<pipeline::CheckpointFile> checkpoint;
+    if (!options_.resume.empty()) {
+      checkpoint.emplace(of_rank(options_.resume, communicator_->rank()));
+      checkpoint->require(header);
+    }
+
+    pipeline::DriverOptions driver;
+    driver.iterate_while_reading = options_.iterate_while_reading;
+    driver.communicator = communicator_.get();
+    driver.resume = checkpoint ? &*checkpoint : nullptr;
+    bool checkpoint_written = false;
+    if (folder) {
+      driver.checkpoint_every_s = options_.checkpoint_every_s;
+      driver.checkpoint = [&](const technique::Technique& t) {
+        pipeline::write_checkpoint(of_rank(folder->checkpoint(), communicator_->rank()), header, t);
+        checkpoint_written = true;
+      };
+    }
+    std::optional<pipeline::PreviewFolder> previews;
+    if (folder && options_.preview_every_s > 0) {
+      previews.emplace(*folder, speaks());
+      driver.preview = &*previews;
+      driver.preview_every_s = options_.preview_every_s;
+    }
+
+    pipeline::FrameAccount account(acquisition.scan.expected_frames);
+    auto outcome = pipeline::drive(*source, *technique, account, *console_, session_.clock, driver, session_.stop);
+
+    const auto frames = account.totals();
+    Summary summary{word(outcome), session_.clock.now_s() - started_s, {}, frames, {}};
+    if (outcome.product) {
+      add_run_provenance(*outcome.product, acquisition, summary, frames);
+      summary.metrics = outcome.product->metrics;
+      if (folder && speaks()) summary.files = folder->write(*outcome.product, &frames);
+      if (previews) previews->clear();
+    }
+    if (checkpoint_written) summary.files.push_back(folder->checkpoint());
+    console_->summary(summary);
+    if (outcome.stopped)
+      console_->note(checkpoint_written ? fmt::format("interrupted; go on with --resume {}", folder->checkpoint().string())
+                                        : "interrupted");
+    return exit_code(outcome, frames);
+  }
+
+  pipeline::CheckpointHeader checkpoint_header(const model::Acquisition& acquisition) const {
+    return {info_.name, verb_.name, acquisition.checksum,
+            {{"version", version()},
+             {"revision", git_revision()},
+             {"instruction_set", std::string(core::name(core::isa()))},
+             {"threads", std::to_string(common_.thread_count())},
+             {"seed", std::to_string(common_.seed)},
+             {"options", core::options_to_json(verb_.options.complete(given_))}}};
+  }
+
+  void add_run_provenance(model::Product& product, const model::Acquisition& acquisition, const Summary& summary,
+                          const pipeline::FrameTotals& frames) const {
+    auto& p = product.provenance;
+    p.try_emplace("input", arguments_.inputs.at(0));
+    if (!acquisition.checksum.empty()) p.try_emplace("checksum", acquisition.checksum);
+    p.try_emplace("seed", std::to_string(common_.seed));
+    p.try_emplace("threads", std::to_string(common_.thread_count()));
+    p.try_emplace("ranks", std::to_string(communicator_->size()));
+    p.try_emplace("state", summary.state);
+    p.try_emplace("frames", pipeline::to_json(frames));
+    if (!options_.resume.empty()) p.try_emplace("resumed_from", options_.resume);
+    product.metrics.try_emplace("total_seconds", summary.seconds);
+    add_provenance(product, info_, verb_, given_, session_);
+  }
+
+  const technique::TechniqueInfo& info_;
+  const technique::Verb& verb_;
+  const Arguments& arguments_;
+  const Session& session_;
+  CommonOptions common_;
+  AnalysisOptions options_;
+  core::OptionValues given_;
+  std::unique_ptr<parallel::Communicator> communicator_;
+  std::optional<Console> console_;
+};
+
+}  // namespace
+
+Command analyse_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
+  return {{technique.name, verb.name},
+          verb.summary,
+          {"SCAN"},
+          {verb.options, analysis_schema(), input_schema(), common_schema()},
+          [&](const Arguments& arguments, const Session& session) { return Analysis(technique, verb, arguments, session).run(); },
+          ""};
+}
+
+}  // namespace farfield::apps

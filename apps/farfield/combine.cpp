@@ -1,0 +1,58 @@
+// farfield <technique> <verb> A B: products in, numbers (and perhaps a product) out.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "apps/farfield/commands.hpp"
+#include "apps/farfield/console.hpp"
+#include "apps/farfield/run_options.hpp"
+#include "farfield/io/product_file.hpp"
+#include "farfield/pipeline/result_folder.hpp"
+
+namespace farfield::apps {
+namespace {
+
+int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments, const Session& session) {
+  const auto common = common_schema().make(part(arguments.given, common_schema()));
+  const auto out = out_folder_schema().make(part(arguments.given, out_folder_schema())).out;
+  const auto given = part(arguments.given, verb.options);
+  const double started_s = session.clock.now_s();
+  Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
+  try {
+    if (out.empty() && !verb.out_optional)
+      throw core::Error(core::ErrorCode::invalid_argument, fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
+    std::optional<pipeline::ResultFolder> folder;
+    if (!out.empty()) folder.emplace(out);
+    std::vector<model::Product> products;
+    for (const auto& path : arguments.inputs) products.push_back(io::read_product(path));
+    core::ThreadPool pool(common.thread_count());
+    const technique::Resources resources{&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0};
+    auto product = verb.combine(products, given, resources, session.stop, console);
+    for (std::size_t i = 0; i < arguments.inputs.size(); ++i)
+      product.provenance.try_emplace(fmt::format("input_{}", i + 1), arguments.inputs[i]);
+    add_provenance(product, info, verb, given, session);
+    Summary summary{"finished", session.clock.now_s() - started_s, product.metrics, std::nullopt, {}};
+    if (folder) summary.files = folder->write(product, nullptr);
+    console.summary(summary);
+    return core::kExitOk;
+  } catch (const core::Error& e) {
+    console.error(e);
+    return core::traits(e.code()).exit_code;
+  }
+}
+
+}  // namespace
+
+Command combine_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
+  std::vector<std::string> inputs;
+  for (std::size_t i = 0; i < verb.inputs.size(); ++i)
+    inputs.push_back(verb.inputs.size() == 1 ? "PRODUCT" : std::string(1, static_cast<char>('A' + i)));
+  return {{technique.name, verb.name},
+          verb.summary,
+          inputs,
+          {verb.options, out_folder_schema(), common_schema()},
+          [&](const Arguments& arguments, const Session& session) { return combine(technique, verb, arguments, session); },
+          ""};
+}
+
+}  // namespace farfield::apps

@@ -1,0 +1,31 @@
+#include "apps/farfield/command.hpp"
+
+namespace farfield::apps {
+
+std::string Command::name() const {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+const core::OptionInfo* Command::find(const std::string& option) const {
+  for (const auto& schema : options)
+    if (const auto* info = schema.find(option)) return info;
+  return nullptr;
+}
+
+std::vector<std::string> Command::option_names() const {
+  std::vector<std::string> names;
+  for (const auto& schema : options)
+    for (const auto& info : schema.options()) names.push_back(info.name);
+  return names;
+}
+
+core::OptionValues part(const core::OptionValues& values, const core::OptionSchema& schema) {
+  core::OptionValues out;
+  for (const auto& [name, value] : values)
+    if (schema.find(name) != nullptr) out.emplace(name, value);
+  return out;
+}
+
+}  // namespace farfield::apps

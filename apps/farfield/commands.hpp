@@ -1,0 +1,38 @@
+#pragma once
+// The commands, one file each; main() puts them together.
+
+#include <map>
+
+#include "apps/farfield/command.hpp"
+#include "farfield/technique/technique.hpp"
+
+namespace farfield::apps {
+
+/// One command per verb of every technique: analyse.cpp, combine.cpp, simulate.cpp.
+std::vector<Command> verb_commands();
+Command analyse_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
+Command combine_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
+Command simulate_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
+
+Command convert_command();
+Command technique_list_command();
+Command technique_schema_command();
+/// JSON Schema of a verb's options.
+std::string schema_text(const technique::TechniqueInfo& technique, const technique::Verb& verb);
+Command help_command();
+
+/// Everything the program can do, as main() offers it.
+std::vector<Command> all_commands();
+
+/// The command reference (docs/reference/cli.md).
+std::string markdown_reference(const std::vector<Command>& commands);
+
+/// Files generated from the commands, by path in the repository: the command reference, and
+/// api/schemas/<technique>.<verb>.json for every verb. The target generate_reference writes them, a test compares.
+std::map<std::string, std::string> reference_files();
+
+/// Adds who made it, from what and how, where the technique has not said so itself.
+void add_provenance(model::Product& product, const technique::TechniqueInfo& technique, const technique::Verb& verb,
+                    const core::OptionValues& given, const Session& session);
+
+}  // namespace farfield::apps

@@ -1,0 +1,79 @@
+// farfield <technique> simulate --out scan.cxi: streamed to disk, the truth beside it.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "apps/farfield/commands.hpp"
+#include "apps/farfield/console.hpp"
+#include "apps/farfield/run_options.hpp"
+#include "farfield/io/product_file.hpp"
+#include "farfield/io/scan_file.hpp"
+
+namespace farfield::apps {
+namespace {
+
+namespace fs = std::filesystem;
+using core::Error;
+using core::ErrorCode;
+
+fs::path truth_path(fs::path scan) {
+  if (scan.extension() == ".cxi") scan.replace_extension();
+  return scan += ".truth.cxi";
+}
+
+void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, const technique::Verb& verb, const core::OptionValues& given,
+                 const CommonOptions& common, Console& console, const Session& session) {
+  const double started_s = session.clock.now_s();
+  core::ThreadPool pool(common.thread_count());
+  const auto simulation = verb.simulate(given, {&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0});
+  const auto& acquisition = simulation->acquisition();
+  io::ScanWriter writer(path, acquisition, acquisition.scan.expected_frames);
+  core::Index frames = 0;
+  const auto take = [&](const model::FrameBatch& batch) {
+    writer.append(batch.frames, batch.values);
+    frames += static_cast<core::Index>(batch.frames.size());
+    console.reading(frames, acquisition.scan.expected_frames);
+  };
+  while (simulation->next(session.stop, take)) {
+  }
+  if (session.stop.stop_requested())
+    throw Error(ErrorCode::cancelled, fmt::format("interrupted after {} frames; nothing was written", frames));
+  writer.commit();
+
+  auto truth = simulation->truth();
+  truth.provenance.try_emplace("seed", std::to_string(common.seed));
+  add_provenance(truth, info, verb, given, session);
+  const auto beside = truth_path(path);
+  io::write_product(beside, truth);
+  auto metrics = truth.metrics;
+  metrics["frames"] = static_cast<double>(frames);
+  console.summary({"finished", session.clock.now_s() - started_s, metrics, std::nullopt, {path, beside}});
+}
+
+int simulate(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments, const Session& session) {
+  const auto common = common_schema().make(part(arguments.given, common_schema()));
+  const auto out = out_file_schema().make(part(arguments.given, out_file_schema())).out;
+  Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
+  try {
+    if (out.empty())
+      throw Error(ErrorCode::invalid_argument, fmt::format("`farfield {} {}` needs --out FILE.cxi", info.name, verb.name));
+    simulate_to(out, info, verb, part(arguments.given, verb.options), common, console, session);
+    return core::kExitOk;
+  } catch (const Error& e) {
+    console.error(e);
+    return core::traits(e.code()).exit_code;
+  }
+}
+
+}  // namespace
+
+Command simulate_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
+  return {{technique.name, verb.name},
+          verb.summary,
+          {},
+          {verb.options, out_file_schema(), common_schema()},
+          [&](const Arguments& arguments, const Session& session) { return simulate(technique, verb, arguments, session); },
+          ""};
+}
+
+}  // namespace farfield::apps

@@ -1,0 +1,48 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+
+#include "apps/farfield/commands.hpp"
+#include "apps/farfield/registry.hpp"
+#include "apps/farfield/version.hpp"
+#include "farfield/core/cpu.hpp"
+
+namespace farfield::apps {
+
+std::vector<Command> verb_commands() {
+  std::vector<Command> commands;
+  for (const auto* technique : techniques())
+    for (const auto& verb : technique->verbs)
+      commands.push_back(verb.analyse   ? analyse_command(*technique, verb)
+                         : verb.combine ? combine_command(*technique, verb)
+                                        : simulate_command(*technique, verb));
+  return commands;
+}
+
+std::vector<Command> all_commands() {
+  auto commands = verb_commands();
+  for (auto& command : {technique_list_command(), technique_schema_command(), help_command()}) commands.push_back(command);
+  return commands;
+}
+
+void add_provenance(model::Product& product, const technique::TechniqueInfo& technique, const technique::Verb& verb,
+                    const core::OptionValues& given, const Session& session) {
+  product.technique = technique.name;
+  product.verb = verb.name;
+  auto& p = product.provenance;
+  p.try_emplace("program", "farfield");
+  p.try_emplace("version", version());
+  p.try_emplace("revision", git_revision());
+  p.try_emplace("instruction_set", std::string(core::name(core::isa())));
+  p.try_emplace("options", core::options_to_json(verb.options.complete(given)));
+  p.try_emplace("created", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))));
+  std::string command_line;
+  for (const auto& word : session.command_line) command_line += (command_line.empty() ? "" : " ") + word;
+  p.try_emplace("command", command_line);
+  std::string references;
+  for (const auto& doi : technique.references) references += (references.empty() ? "" : " ") + doi;
+  if (!references.empty()) p.try_emplace("references", references);
+}
+
+}  // namespace farfield::apps
