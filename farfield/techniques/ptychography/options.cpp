@@ -34,7 +34,9 @@ core::BoundSchema<Options> build() {
   s.add("convergence-tolerance", &Options::convergence_tolerance, "relative fall of the cost for convergence-window",
         in(run, 0, 1));
   s.add("refine-after-scan", &Options::refine_after_scan,
-        "iterations after the last frame of a live scan; 0: as many as iterations says in all", in(run, 0, 1e7));
+        "passes after the last frame of a scan that was reconstructed while it came, in place of iterations; 0: as many as "
+        "iterations",
+        in(run, 0, 1e7));
   s.add("likelihood", &Options::likelihood,
         "amplitude: Gaussian noise of the square root of counts; poisson: counting noise",
         one_of(run, {"amplitude", "poisson"}));

@@ -1,0 +1,52 @@
+#pragma once
+// What a reconstruction hands over: image, probe, positions, error curves, where they come from.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "farfield/model/acquisition.hpp"
+#include "farfield/model/product.hpp"
+#include "farfield/techniques/ptychography/geometry.hpp"
+#include "farfield/techniques/ptychography/options.hpp"
+#include "farfield/techniques/ptychography/state.hpp"
+
+namespace farfield::techniques::ptychography {
+
+/// One pattern that takes part: its slot in the state, its frame and where the scan says it was taken, px.
+struct UsedPattern {
+  Index slot = 0;
+  model::FrameId id = 0;
+  double recorded_y = 0, recorded_x = 0;
+};
+
+/// What is known when a product is made, beside the state.
+struct ProductInputs {
+  const Options& options;
+  const model::Acquisition& acquisition;
+  const Geometry& geometry;
+  std::vector<UsedPattern> patterns;  ///< put into the order of frames by the product
+  std::span<const double> cost, r_factor;
+  std::uint64_t seed = 0;
+};
+
+/// Datasets of every product, copies of the state:
+///   object c64 (y, x)            transmission; flat 1 where no beam went
+///   probe c64 (mode, y, x)       sqrt(counts), centred in its window
+///   illumination f32 (y, x)      counts that fell on each object pixel in all patterns together
+///   positions f64 (frame, yx)    corner of each window from the object's first pixel; m where the pixel is known, else px
+///   recorded_positions           likewise, as the scan has them
+///   frames i64 (frame)           their ids
+///   mode_power f64 (mode)        shares
+///   cost, r_factor f64 (iteration)
+/// and, where they were refined: intensity f64 (frame), eigen_probes c64 (mode, y, x), opr_weights f32 (frame, mode),
+/// background f32 (y, x), zero frequency in the corner as in the transform's tile (near field: as the frame).
+model::Product make_product(const State&, ProductInputs);
+
+/// Names of those that every product has.
+std::vector<std::string> product_outputs();
+
+/// sum over the patterns of sum_m |P_m|^2 at whole pixels, (y, x) of the object.
+core::Array<float, 2> illumination(const State&, std::span<const UsedPattern>);
+
+}  // namespace farfield::techniques::ptychography
