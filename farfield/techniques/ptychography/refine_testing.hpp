@@ -7,6 +7,7 @@
 #include "farfield/techniques/ptychography/refine_intensity.hpp"
 #include "farfield/techniques/ptychography/refine_positions.hpp"
 #include "farfield/techniques/ptychography/simulate.hpp"
+#include "farfield/techniques/ptychography/tiles.hpp"
 
 namespace farfield::techniques::ptychography::testing {
 
@@ -27,16 +28,20 @@ struct Features {
 
 class SmallScan {
 public:
-  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7) : options(std::move(chosen)), random(seed) {
+  /// With `tiles`: this process's share of the scan.
+  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7, TileSharing* tiles = nullptr)
+      : options(std::move(chosen)), random(seed) {
     const core::SteadyClock clock;
     auto source = make_simulation(simulation, {&pool, nullptr, &clock, seed, 0});
     const auto& acquisition = source->acquisition();
     preparation = FramePreparation(acquisition.detector, options);
     patterns = Patterns(preparation.shape(), preparation.dtype());
     while (source->next({}, [&](const model::FrameBatch& batch) {
-      for (const auto& frame : batch.frames) preparation.prepare(frame.image, patterns.add(frame.id));
+      for (const auto& frame : batch.frames)
+        if (tiles == nullptr || tiles->takes(frame.id)) preparation.prepare(frame.image, patterns.add(frame.id));
       for (const auto& [id, values] : batch.values) patterns.set_position(id, values.at("y_px"), values.at("x_px"));
     })) {}
+    if (tiles != nullptr) patterns = tiles->split(std::move(patterns));
     truth = source->truth();
     state.shape = preparation.shape();
     state.probe = truth.find("probe")->data.to<cfloat, 3>();
@@ -45,31 +50,47 @@ public:
     workspaces.emplace_back(state.shape, state.modes());
     algorithm = make_lsqml(options);
     cover(state, patterns, {1, 0}, 4);
+    if (tiles != nullptr) tiles->align(state, *model);
   }
 
   static const Kernels& kernels() { return cpu_kernels(core::isa()); }
   const std::vector<Index>& slots() const { return patterns.ready(); }
 
   /// One iteration and what follows it; the cost per valid pixel that it saw.
-  double pass(const Features& f, Sharing& sharing) {
+  double pass(const Features& f, Sharing& sharing, TileSharing* tiles = nullptr) {
     begin_background(state, patterns, slots(), workspaces, f.background, sharing);
     begin_probe_variation(state, workspaces, f.opr_modes);
     observations.resize(state.y.size());
     Pass p{.options = options, .iteration = iteration++, .state = state, .model = *model, .slots = slots(), .pool = pool,
            .workspaces = workspaces, .random = random, .sharing = sharing, .stop = {}, .update_probe = update_probe,
            .update_opr = f.opr_modes > 0, .refine_positions = f.positions, .observations = observations};
-    const ModulusSums sums = algorithm->iterate(p);
+    ModulusSums sums = algorithm->iterate(p);
+    if (tiles != nullptr) {
+      sums = tiles->total(sums);
+      tiles->average(state, *model);
+    }
     if (f.opr_modes > 0) refine_probe_variation(state, workspaces, slots(), kernels(), sharing);
     if (f.background) refine_background(state, workspaces, static_cast<Index>(slots().size()), options.likelihood, sharing);
     if (f.intensity) refine_intensity(state, slots(), observations, sharing);
     if (f.positions) refine_positions(state, patterns, slots(), observations, options, sharing);
     const Regrid old{state.origin_y, state.origin_x, state.object.extents()};
     if (cover(state, patterns, {1, 0}, 4)) algorithm->regrid(state, old);
+    if (tiles != nullptr) tiles->align(state, *model);
     return sums.cost / sums.valid;
   }
   double pass(const Features& f = {}) {
     Sharing alone;
     return pass(f, alone);
+  }
+
+  /// One evaluation, nothing changed; sums over the patterns of this process.
+  ModulusSums evaluate() {
+    ModulusSums sums;
+    for (const Index slot : slots()) {
+      model->exit_waves(state, slot, workspaces[0]);
+      sums += model->compare(state, slot, workspaces[0]);
+    }
+    return sums;
   }
 
   Options options;

@@ -20,14 +20,16 @@ std::vector<int> split_scan(std::span<const double> y, std::span<const double> x
 struct Whole {
   State state;                      ///< slots in the order of frame ids; placements are set
   std::vector<model::FrameId> ids;  ///< by slot
+  std::vector<double> recorded_y, recorded_x;  ///< by slot, px
 };
 
 /// How a Reconstruction uses it, with n processes:
 ///   reading      every process sees every frame and keeps those that takes() says; all positions are annotated
 ///   end of scan  patterns = split(std::move(patterns)), then cover() as ever
 ///   start        the probe must be the same everywhere: mean pattern, counts ... are sums over processes
-///   each pass    align(state) after cover(); algorithm.iterate(); average() unless the algorithm is full-batch
-///   each stop    agree(stop asked for here): one process alone must not leave the loop
+///   each pass    algorithm.iterate(), then average() unless the algorithm is full-batch, then refinements
+///   cover()      align() whenever it has been called, on all processes
+///   stops        agree(stop asked for here): one process alone must not leave the loop
 ///   the end      gather()
 class TileSharing final : public Sharing {
 public:
@@ -53,8 +55,9 @@ public:
   void align(State&, const ForwardModel&);
 
   /// Collective, after a pass of an algorithm that updates batch by batch: shared object pixels become the mean
-  /// weighted by illumination, probe, eigen-probes and background the mean weighted by patterns. A fixed point of
-  /// all patterns in one process is a fixed point here: weighted steps add up to the common gradient.
+  /// weighted by illumination, the probe the mean weighted by patterns. A fixed point of all patterns in one process
+  /// is a fixed point here: weighted steps add up to the common gradient. (Eigen-probes, background and factors are
+  /// common already: their refinements add up over processes themselves.)
   void average(State&, const ForwardModel&);
 
   void sum(std::span<double>) override;
@@ -69,7 +72,7 @@ public:
   ModulusSums total(const ModulusSums& here);
 
   /// Collective: everything to process 0, nothing elsewhere. Object pixels that no process holds get `fill`.
-  std::optional<Whole> gather(const State&, const Patterns&, cfloat fill);
+  std::optional<Whole> gather(const State&, const Patterns&, cfloat fill) const;
 
   /// Bytes that this process has sent, all told.
   double bytes_sent() const { return static_cast<double>(communicator_.bytes_sent()); }
@@ -80,16 +83,19 @@ private:
   struct Box {
     Index y0 = 0, x0 = 0, y1 = 0, x1 = 0;  ///< object coordinates, px; end exclusive
     bool operator==(const Box&) const = default;
-    Index size() const { return (y1 - y0) * (x1 - x0); }
+    bool empty() const { return y1 <= y0 || x1 <= x0; }
+    Index size() const { return empty() ? 0 : (y1 - y0) * (x1 - x0); }
   };
   struct Neighbour {
     int rank;
-    Box overlap;
+    Box overlap;  ///< in pixels of this process's object
   };
-  /// A run of pixels of this object that no lower-ranked process holds.
+  /// Pixels x0 to x1 - 1 of row y of this process's object.
   struct Run {
     Index y, x0, x1;
   };
+  std::vector<Box> boxes_of_all(const State&) const;
+  void find_shared(const State&);
   template <class T>
   void sum_shared(core::View<T, 2>);
   void mean_object(State&, const ForwardModel&);
@@ -97,7 +103,8 @@ private:
   parallel::Communicator& communicator_;
   std::vector<Box> boxes_;             ///< of every process
   std::vector<Neighbour> neighbours_;  ///< by rank
-  std::vector<Run> owned_;
+  std::vector<Run> shared_;            ///< pixels that others hold, too
+  std::vector<Run> owned_;             ///< pixels that no process of lower rank holds
 };
 
 }  // namespace farfield::techniques::ptychography
