@@ -5,7 +5,10 @@
 
 #include "farfield/io/cxi/layout.hpp"
 #include "farfield/io/hdf5/file.hpp"
+#include "farfield/io/nexus/nexus.hpp"
 #include "farfield/io/npz/scan.hpp"
+#include "farfield/io/ptyd/ptyd.hpp"
+#include "farfield/io/recipe/recipe.hpp"
 #include "farfield/io/scan_file.hpp"
 #include "farfield/io/stack_source.hpp"
 #include "farfield/io/system_error.hpp"
@@ -27,10 +30,15 @@ std::string beginning(const std::filesystem::path& path) {
   return head;
 }
 
+// The most specific layout first: names that only one program uses, then recipes, then NeXus at large.
 ScanLayout layout_of(const hdf5::File& file) {
   if (cxi::is_cxi(file)) return cxi::read_layout(file, cxi::scan_entry(file));
+  if (ptyd::is_ptyd(file)) return ptyd::read_layout(file);
+  if (const auto recipes = recipe::fitting(file); !recipes.empty()) return recipe::read_layout(file, recipes.front());
+  if (nexus::is_nexus(file)) return nexus::read_layout(file);
   throw Error(ErrorCode::unsupported,
-              fmt::format("this HDF5 file has no layout that is known; it holds: {}", fmt::join(file.datasets("/", 8), ", ")))
+              fmt::format("this HDF5 file has no layout that is known; name a recipe, one of {} or one of your own. The file holds: {}",
+                          fmt::join(recipe_names(), ", "), fmt::join(file.datasets("/", 8), ", ")))
       .at(file.name());
 }
 }  // namespace
@@ -40,10 +48,13 @@ std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path,
     throw Error(ErrorCode::invalid_argument, fmt::format("batch of {} bytes must be at least 1", options.batch_bytes));
   const std::string head = beginning(path), name = path.string();
   if (head.empty()) throw Error(ErrorCode::corrupt_data, fmt::format("{} is empty", name));
+  if (!options.recipe.empty() && !hdf5::File::is_hdf5(path))
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} is not an HDF5 file; recipes are for HDF5 files", name));
   if (head.starts_with("PK\x03\x04") || head.starts_with("BZh")) return npz::open_tike(npz::Npz::open(path), file_checksum(path), options);
   if (!hdf5::File::is_hdf5(path))
     throw Error(ErrorCode::unsupported, fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2", name));
-  ScanLayout layout = layout_of(hdf5::File::open(path));
+  const auto file = hdf5::File::open(path);
+  ScanLayout layout = options.recipe.empty() ? layout_of(file) : recipe::read_layout(file, recipe::load(options.recipe));
   layout.acquisition.source = name;
   layout.acquisition.checksum = file_checksum(path);
   return make_source(std::move(layout), name, options);

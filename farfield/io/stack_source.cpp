@@ -58,7 +58,7 @@ public:
         batch.bad.emplace_back(id, bad[next_bad++].second);
         continue;
       }
-      batch.frames.push_back({id, image(buffer_.data() + i * stack_.frame_bytes())});
+      batch.frames.push_back({id, image(i, buffer_.data() + i * stack_.frame_bytes())});
       if (auto values = values_of(at); !values.empty()) batch.values.emplace_back(id, std::move(values));
     }
     done_ += count;
@@ -67,16 +67,26 @@ public:
   }
 
 private:
-  core::AnyImage image(std::byte* stored) {
-    if (!layout_.transform.any()) return {stack_.dtype(), stored, stack_.ny(), stack_.nx(), stack_.nx()};
+  core::AnyImage image(Index at, std::byte* stored) {
     const auto& d = layout_.acquisition.detector;
-    core::visit_dtype(stack_.dtype(), [&](auto zero) {
+    const auto& t = layout_.transform;
+    if (!t.turns() && !t.amplitude) return {stack_.dtype(), stored, d.ny, d.nx, d.nx};
+    return core::visit_dtype(stack_.dtype(), [&](auto zero) -> core::AnyImage {
       using T = decltype(zero);
-      core::Array<T, 2> turned({d.ny, d.nx});
-      turn<T>({reinterpret_cast<const T*>(stored), {stack_.ny(), stack_.nx()}}, turned.view(), layout_.transform);
-      std::copy(turned.begin(), turned.end(), reinterpret_cast<T*>(stored));
+      if constexpr (!std::is_arithmetic_v<T>) {
+        throw Error(ErrorCode::internal, "frames of complex numbers");
+      } else {
+        core::Array<T, 2> turned({d.ny, d.nx});
+        turn<T>({reinterpret_cast<const T*>(stored), {stack_.ny(), stack_.nx()}}, turned.view(), t);
+        if (!t.amplitude) {
+          std::copy(turned.begin(), turned.end(), reinterpret_cast<T*>(stored));
+          return {stack_.dtype(), stored, d.ny, d.nx, d.nx};
+        }
+        if (squared_.empty()) squared_ = core::Array<float, 3>({step_, d.ny, d.nx});
+        std::transform(turned.begin(), turned.end(), squared_.view()[at].data(), [](T v) { return static_cast<float>(v) * static_cast<float>(v); });
+        return core::AnyImage::of(core::View<const float, 2>(squared_.view()[at]));
+      }
     });
-    return {stack_.dtype(), stored, d.ny, d.nx, d.nx};
   }
 
   model::Values values_of(Index at) const {
@@ -97,6 +107,7 @@ private:
   core::ThreadPool* pool_;
   Index step_ = 1, done_ = 0;
   core::Array<std::byte, 1> buffer_;
+  core::Array<float, 3> squared_;
 };
 
 }  // namespace
@@ -134,8 +145,8 @@ std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::st
   const bool swap = l.transform.transpose;
   d.ny = swap ? stack.nx() : stack.ny();
   d.nx = swap ? stack.ny() : stack.nx();
-  d.dtype = stack.dtype();
-  if (l.transform.any() && !d.pixel_mask.empty()) {
+  d.dtype = l.transform.amplitude ? core::DType::f32 : stack.dtype();
+  if (l.transform.turns() && !d.pixel_mask.empty()) {
     core::Array<std::uint32_t, 2> turned({d.ny, d.nx});
     turn<std::uint32_t>(d.pixel_mask.view(), turned.view(), l.transform);
     d.pixel_mask = std::move(turned);

@@ -14,7 +14,8 @@ namespace farfield::io {
 /// How stored frames are turned to the convention of the model, in this order.
 struct FrameTransform {
   bool transpose = false, flip_y = false, flip_x = false;
-  bool any() const { return transpose || flip_y || flip_x; }
+  bool amplitude = false;  ///< square roots of counts are stored: squared, to f32
+  bool turns() const { return transpose || flip_y || flip_x; }
 };
 
 struct ScanLayout {

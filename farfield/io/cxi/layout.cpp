@@ -6,6 +6,7 @@
 
 #include "farfield/io/arrays.hpp"
 #include "farfield/io/hdf5/quantity.hpp"
+#include "farfield/io/positions.hpp"
 #include "farfield/io/units.hpp"
 
 namespace farfield::io::cxi {
@@ -86,12 +87,20 @@ void read_positions(const hdf5::File& file, const std::string& entry, const Basi
       if (!factor) throw Error(ErrorCode::corrupt_data, fmt::format("unit \"{}\" is not a length", unit)).at(d.where());
       return *factor;
     };
-    layout.y = hdf5::numbers(*y);
-    layout.x = hdf5::numbers(*x);
+    auto values_y = hdf5::numbers(*y), values_x = hdf5::numbers(*x);
     const double fy = scale(*y), fx = scale(*x);
     if ((fy == 0) != (fx == 0)) throw Error(ErrorCode::corrupt_data, "y and x must both be lengths or both pixels").at(y->where());
-    for (auto& v : layout.y) v *= fy == 0 ? 1 : fy;
-    for (auto& v : layout.x) v *= fx == 0 ? 1 : fx;
+    Index frames = 1;
+    for (std::size_t r = 0; r + 2 < layout.frames.front().shape().size(); ++r)
+      if (__builtin_mul_overflow(frames, layout.frames.front().shape()[r], &frames)) frames = -1;
+    expand_raster(values_y, values_x, frames);
+    if (values_y.size() != values_x.size())
+      throw Error(ErrorCode::corrupt_data, fmt::format("{} values of y and {} of x must be as many", values_y.size(), values_x.size())).at(y->where());
+    for (std::size_t i = 0; i < values_y.size(); ++i) {
+      const Position p = position_of({values_x[i] * (fx == 0 ? 1 : fx), values_y[i] * (fy == 0 ? 1 : fy), 0}, basis);
+      layout.y.push_back(p.y);
+      layout.x.push_back(p.x);
+    }
     layout.acquisition.scan.unit = fy == 0 ? model::PositionUnit::pixels : model::PositionUnit::metres;
     layout.positions_at = y->path();
     return;

@@ -66,6 +66,7 @@ void write_acquisition(hdf5::File& file, const model::Acquisition& a, const cxi:
   file.set_attribute(kEntry, "NX_class", std::string("NXentry"));
   file.set_attribute(kEntry + "/data_1", "NX_class", std::string("NXdata"));
   file.set_attribute(kEntry + "/data_1", "signal", std::string("data"));
+  file.write_text(kEntry + "/definition", "NXcxi_ptycho");
   file.set_attribute(kEntry + "/instrument_1", "NX_class", std::string("NXinstrument"));
   file.set_attribute(kDetector, "NX_class", std::string("NXdetector"));
   file.link(kDetector + "/data", kEntry + "/data_1/data");
@@ -78,6 +79,9 @@ void write_acquisition(hdf5::File& file, const model::Acquisition& a, const cxi:
   };
   if (a.beam.energy_eV) {
     quantity(kSource + "/energy", *a.beam.energy_eV * model::kJoulePerEv, "J");
+    file.make_group(kEntry + "/instrument_1/beam_1");
+    file.set_attribute(kEntry + "/instrument_1/beam_1", "NX_class", std::string("NXbeam"));
+    file.link(kSource + "/energy", kEntry + "/instrument_1/beam_1/energy");
     // Joules and back may differ in the last bit.
     file.write_number(kEntry + "/farfield/energy_eV", *a.beam.energy_eV);
   }
@@ -219,6 +223,14 @@ void ScanWriter::commit() {
     s.file.write(kGeometry + "/translation", core::AnyArray(translation));
     s.file.set_attribute(kGeometry + "/translation", "units", std::string(metres ? "m" : "pixel"));
     s.file.link(kGeometry + "/translation", kEntry + "/data_1/translation");
+    // NXcxi_ptycho has one array per axis.
+    for (const auto& [name, column_of] : {std::pair{"/data_1/x", Index{0}}, std::pair{"/data_1/y", Index{1}}}) {
+      core::Array<double, 1> numbers({n});
+      for (Index i = 0; i < n; ++i) numbers(i) = translation(i, column_of);
+      s.file.write(kEntry + name, core::AnyArray(numbers));
+      s.file.set_attribute(kEntry + name, "units", std::string(metres ? "m" : "pixel"));
+    }
+    s.file.set_attribute(kEntry + "/data_1", "axes", std::vector<std::string>{"x", ".", "."});
   }
   for (const auto& [name, numbers] : columns) s.file.write(kEntry + "/farfield/values/" + name, column(numbers));
   if (!in_order) {

@@ -266,17 +266,23 @@ std::optional<std::string> File::text_attribute(const std::string& object, const
                      [&](hid_t memory, void* out) { return H5Aread(attribute->get(), memory, out); });
 }
 
-std::optional<double> File::number_attribute(const std::string& object, const std::string& name) const {
+std::vector<double> File::number_list_attribute(const std::string& object, const std::string& name) const {
   const Lock lock;
   const auto attribute = open_attribute(handle_.get(), object, name);
-  if (!attribute) return std::nullopt;
+  if (!attribute) return {};
   const Handle type(H5Aget_type(attribute->get())), space(H5Aget_space(attribute->get()));
   const H5T_class_t kind = H5Tget_class(type.get());
-  if ((kind != H5T_INTEGER && kind != H5T_FLOAT) || H5Sget_simple_extent_npoints(space.get()) != 1) return std::nullopt;
-  double value = 0;
-  if (H5Aread(attribute->get(), H5T_NATIVE_DOUBLE, &value) < 0)
+  const hssize_t count = H5Sget_simple_extent_npoints(space.get());
+  if ((kind != H5T_INTEGER && kind != H5T_FLOAT) || count < 1 || count > 10000) return {};
+  std::vector<double> values(static_cast<std::size_t>(count));
+  if (H5Aread(attribute->get(), H5T_NATIVE_DOUBLE, values.data()) < 0)
     throw library_error(ErrorCode::corrupt_data, "attribute cannot be read").at(place(object + "@" + name, name_));
-  return value;
+  return values;
+}
+
+std::optional<double> File::number_attribute(const std::string& object, const std::string& name) const {
+  const auto values = number_list_attribute(object, name);
+  return values.size() == 1 ? std::optional(values.front()) : std::nullopt;
 }
 
 std::vector<std::string> File::text_list_attribute(const std::string& object, const std::string& name) const {
@@ -401,6 +407,13 @@ void File::set_attribute(const std::string& object, const std::string& name, con
   const hsize_t count = texts.size();
   const Handle type = string_type(bytes), space(H5Screate_simple(1, &count, nullptr));
   write_attribute(handle_.get(), object, name, type.get(), space.get(), buffer.data(), place(object, name_));
+}
+
+void File::set_vector_attribute(const std::string& object, const std::string& name, const std::vector<double>& values) {
+  const Lock lock;
+  const hsize_t count = values.size();
+  const Handle space(H5Screate_simple(1, &count, nullptr));
+  write_attribute(handle_.get(), object, name, H5T_NATIVE_DOUBLE, space.get(), values.data(), place(object, name_));
 }
 
 void File::link(const std::string& target, const std::string& at) {

@@ -129,6 +129,8 @@ public:
 
   std::optional<std::string> text_attribute(const std::string& object, const std::string& name) const;
   std::optional<double> number_attribute(const std::string& object, const std::string& name) const;
+  /// At most 10000 numbers; empty where there is no such attribute.
+  std::vector<double> number_list_attribute(const std::string& object, const std::string& name) const;
   std::vector<std::string> text_list_attribute(const std::string& object, const std::string& name) const;
 
   void make_group(const std::string& path);
@@ -140,6 +142,7 @@ public:
   void set_attribute(const std::string& object, const std::string& name, const std::string& text);
   void set_attribute(const std::string& object, const std::string& name, double value);
   void set_attribute(const std::string& object, const std::string& name, const std::vector<std::string>& texts);
+  void set_vector_attribute(const std::string& object, const std::string& name, const std::vector<double>& values);
   void link(const std::string& target, const std::string& at);
   void link_external(const std::string& file, const std::string& target, const std::string& at);
   /// Flushes and closes; throws where the destructor could not.
