@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::vector<std::byte> out(std::size_t{data[1]} * 16);
     (void)lz4_decode(bytes.subspan(2), out);
   } else {
-    std::vector<std::byte> out(load_be64(bytes.data() + 1) & 0xfffff);
+    std::vector<std::byte> out(load_be64(bytes.data() + 1) & 0xffff);
     (void)lz4_framed_decode(bytes.subspan(1), out);
   }
   return 0;

@@ -4,6 +4,7 @@
 #include <png.h>
 
 #include <csetjmp>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -68,17 +69,27 @@ bool write(Writer& w, const Image8& image, int level) {
   return true;
 }
 
+/// What libpng may allocate at once. A chunk's length is a claim, so nothing is believed that exceeds the input by far.
+constexpr std::size_t kAllowance = 1 << 20;
+png_voidp allocate(png_structp png, png_alloc_size_t bytes) {
+  return bytes <= *static_cast<const std::size_t*>(png_get_mem_ptr(png)) ? std::malloc(bytes) : nullptr;
+}
+void release(png_structp, png_voidp p) { std::free(p); }
+
 struct Reader {
-  Failure failure{};
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &failure, on_error, on_warning);
-  png_infop info = png != nullptr ? png_create_info_struct(png) : nullptr;
-  std::span<const std::byte> in{};
-  png_uint_32 nx = 0, ny = 0;
-  int channels = 0, passes = 1;
-  Reader() = default;
+  explicit Reader(std::span<const std::byte> data) : in(data), limit(kAllowance + data.size()) {}
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
   ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
+
+  std::span<const std::byte> in;
+  std::size_t limit;
+  Failure failure{};
+  png_structp png =
+      png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &failure, on_error, on_warning, &limit, allocate, release);
+  png_infop info = png != nullptr ? png_create_info_struct(png) : nullptr;
+  png_uint_32 nx = 0, ny = 0;
+  int channels = 0, passes = 1;
 };
 void take(png_structp png, png_bytep data, png_size_t length) {
   auto* reader = static_cast<Reader*>(png_get_io_ptr(png));
@@ -87,15 +98,19 @@ void take(png_structp png, png_bytep data, png_size_t length) {
   reader->in = reader->in.subspan(length);
 }
 
-/// The header, and the transformations that make any PNG 8-bit gray, RGB or RGBA.
 bool read_header(Reader& r) {
   if (setjmp(png_jmpbuf(r.png)) != 0) return false;
   png_set_read_fn(r.png, &r, take);
   png_set_user_limits(r.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-  png_set_chunk_malloc_max(r.png, 8 << 20);
   png_read_info(r.png, r.info);
   r.nx = png_get_image_width(r.png, r.info);
   r.ny = png_get_image_height(r.png, r.info);
+  return true;
+}
+/// The transformations that make any PNG 8-bit gray, RGB or RGBA. Allocates rows: the size was checked before.
+bool prepare_pixels(Reader& r) {
+  r.limit += std::size_t{r.nx} * 8;  // a row of 16-bit RGBA
+  if (setjmp(png_jmpbuf(r.png)) != 0) return false;
   const int colour = png_get_color_type(r.png, r.info);
   png_set_expand(r.png);
   png_set_scale_16(r.png);
@@ -134,7 +149,7 @@ std::vector<std::byte> png_encode(const Image8& image, int level) {
     if (key.empty() || key.size() > 79) refuse(fmt::format("PNG keyword '{}' must have 1 to 79 characters", key));
     png_text entry{};
     entry.compression = PNG_TEXT_COMPRESSION_NONE;
-    entry.key = const_cast<char*>(key.c_str());      // libpng copies both and takes them as non-const
+    entry.key = const_cast<char*>(key.c_str());  // libpng copies both and takes them as non-const
     entry.text = const_cast<char*>(value.c_str());
     entry.text_length = value.size();
     w.text.push_back(entry);
@@ -145,9 +160,8 @@ std::vector<std::byte> png_encode(const Image8& image, int level) {
 }
 
 core::Result<Image8> png_decode(std::span<const std::byte> data, Index max_pixels) {
-  Reader r;
+  Reader r(data);
   if (r.info == nullptr) throw std::bad_alloc();
-  r.in = data;
   const auto corrupt = [&] {
     return core::failure(ErrorCode::corrupt_data, fmt::format("PNG of {} bytes: {}", data.size(), r.failure.message));
   };
@@ -155,6 +169,7 @@ core::Result<Image8> png_decode(std::span<const std::byte> data, Index max_pixel
   if (Index{r.nx} > max_pixels / Index{r.ny})
     return core::failure(ErrorCode::resource_exhausted,
                          fmt::format("PNG of {} x {} pixels is above the limit of {}", r.ny, r.nx, max_pixels));
+  if (!prepare_pixels(r)) return corrupt();
   Image8 image{Index{r.ny}, Index{r.nx}, r.channels};
   image.pixels.resize(std::size_t{r.ny} * r.nx * static_cast<std::size_t>(r.channels));
   if (!read_pixels(r, image.pixels.data())) return corrupt();

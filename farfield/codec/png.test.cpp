@@ -84,6 +84,13 @@ TEST(Png, DamageIsRefused) {
 }
 
 TEST(Png, LimitsAreKept) {
+  // A header that promises 2^31 - 1 columns: refused before a row of them is allocated.
+  Bytes wide = bytes_of({0x89, 'P', 'N', 'G', 13, 10, 26, 10});
+  append_chunk(wide, "IHDR", bytes_of({0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1, 16, 6, 0, 0, 0}));
+  append_chunk(wide, "IDAT", deflate(Bytes(9), DeflateWrapping::zlib));
+  const auto refused = png_decode(wide);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::resource_exhausted) << refused.error().what();
   const auto image = png_decode(png_encode(noise(10, 10, 1)), 99);
   ASSERT_FALSE(image);
   EXPECT_EQ(image.error().code(), ErrorCode::resource_exhausted);
