@@ -16,7 +16,9 @@ std::vector<std::string> wrapped(const std::string& text, double em) {
     const std::size_t space = std::min(text.find(' ', i), text.size());
     const std::string word = text.substr(i, space - i);
     std::string& line = lines.back();
-    const std::string longer = line.empty() ? word : line + " " + word;
+    std::string longer = line;
+    if (!line.empty()) longer += ' ';
+    longer += word;
     if (line.empty() || text_width(longer) <= em) line = longer;
     else lines.push_back(word);
     i = space + 1;
@@ -65,8 +67,9 @@ Drawing panel_figure(const PanelFigure& figure) {
   if (!figure.title.empty())
     d.text({kMargin, kMargin + 1.2 * kFont}, figure.title, {.size = 1.4 * kFont, .bold = true});
   for (Index i = 0; i < count; ++i) {
-    const Rect cell{kMargin + static_cast<double>(i % columns) * (figure.panel_width + kGap),
-                    kMargin + top + static_cast<double>(i / columns) * (figure.panel_height + kGap), figure.panel_width,
+    const Index row = i / columns, column = i % columns;
+    const Rect cell{kMargin + static_cast<double>(column) * (figure.panel_width + kGap),
+                    kMargin + top + static_cast<double>(row) * (figure.panel_height + kGap), figure.panel_width,
                     figure.panel_height};
     std::visit([&](const auto& plot) { draw(d, cell, plot, kFont); }, figure.panels[static_cast<std::size_t>(i)]);
   }

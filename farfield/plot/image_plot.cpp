@@ -316,8 +316,9 @@ Drawing probe_figure(const ProbeMosaic& mosaic) {
   draw_title(d, {margin, margin, width, top}, mosaic.title, font);
   const std::vector<double> shares = power_shares(mosaic.modes);
   for (Index m = 0; m < modes; ++m) {
-    const double x = margin + static_cast<double>(m % columns) * (tile + gap);
-    const double y = margin + top + static_cast<double>(m / columns) * (tile_height + gap);
+    const Index row = m / columns, column = m % columns;
+    const double x = margin + static_cast<double>(column) * (tile + gap);
+    const double y = margin + top + static_cast<double>(row) * (tile_height + gap);
     ComplexPlot plot{.values = mosaic.modes[m],
                      .pixel_size_y_m = mosaic.pixel_size_y_m,
                      .pixel_size_x_m = mosaic.pixel_size_x_m,
