@@ -134,7 +134,8 @@ TEST(Compare, UsesTheIlluminatedRegionAndThePositions) {
       b(y + 33, x + 71) = object(y, x);
     }
   for (Index j = 0; j < 81; ++j) {
-    pa(j, 0) = 60 + 17.0 * static_cast<double>(j / 9);
+    const Index row = j / 9;
+    pa(j, 0) = 60 + 17.0 * static_cast<double>(row);
     pa(j, 1) = 50 + 17.0 * static_cast<double>(j % 9);
     pb(j, 0) = pa(j, 0) + 33;
     pb(j, 1) = pa(j, 1) + 71;

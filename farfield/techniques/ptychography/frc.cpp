@@ -56,7 +56,7 @@ RingCorrelation ring_correlation(View<const cfloat, 2> a, View<const cfloat, 2> 
     for (Index u = 0; u < nx; ++u) {
       const double fy = static_cast<double>(std::min(v, ny - v)) / static_cast<double>(ny);
       const double fx = static_cast<double>(std::min(u, nx - u)) / static_cast<double>(nx);
-      ring_of(v, u) = static_cast<std::int32_t>(std::hypot(fy, fx) * static_cast<double>(side) + 0.5);
+      ring_of(v, u) = static_cast<std::int32_t>(std::lround(std::hypot(fy, fx) * static_cast<double>(side)));
     }
 
   std::vector<double> cross(static_cast<std::size_t>(rings)), power_a(cross), power_b(cross), count(cross),

@@ -20,7 +20,7 @@ using core::Array;
 using core::Index;
 using core::OptionValues;
 
-OptionValues scan_options(OptionValues more = {}) {
+OptionValues scan_options(const OptionValues& more = {}) {
   OptionValues v{{"patterns", std::int64_t{36}},
                  {"shape", std::int64_t{64}},
                  {"probe", std::string("gaussian")},

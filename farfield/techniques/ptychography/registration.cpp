@@ -199,10 +199,11 @@ Array<cfloat, 2> translated(View<const cfloat, 2> image, double shift_y, double 
 
 void remove_ramp(View<cfloat, 2> image, double slope_y, double slope_x) {
   const Index ny = image.extent(0), nx = image.extent(1);
+  const Index cy = ny / 2, cx = nx / 2;
   std::vector<cdouble> px;
-  for (Index x = 0; x < nx; ++x) px.push_back(std::polar(1.0, -slope_x * static_cast<double>(x - nx / 2)));
+  for (Index x = 0; x < nx; ++x) px.push_back(std::polar(1.0, -slope_x * static_cast<double>(x - cx)));
   for (Index y = 0; y < ny; ++y) {
-    const cdouble py = std::polar(1.0, -slope_y * static_cast<double>(y - ny / 2));
+    const cdouble py = std::polar(1.0, -slope_y * static_cast<double>(y - cy));
     for (Index x = 0; x < nx; ++x)
       image(y, x) = cfloat(math::cmul(cdouble(image(y, x)), math::cmul(py, px[static_cast<std::size_t>(x)])));
   }

@@ -49,11 +49,12 @@ std::optional<double> ceiling(const SimulateOptions& o) {
 /// Scattering by air and optics: a halo around the direct beam over a flat part. Mean = `mean`.
 Array<float, 2> halo(Index ny, Index nx, double mean) {
   Array<float, 2> image({ny, nx});
+  const Index cy = ny / 2, cx = nx / 2;
   double sum = 0;
   for (Index y = 0; y < ny; ++y)
     for (Index x = 0; x < nx; ++x) {
-      const double r = std::hypot(static_cast<double>(y - ny / 2) / static_cast<double>(ny),
-                                  static_cast<double>(x - nx / 2) / static_cast<double>(nx));
+      const double r = std::hypot(static_cast<double>(y - cy) / static_cast<double>(ny),
+                                  static_cast<double>(x - cx) / static_cast<double>(nx));
       const double value = 0.5 + 1 / (1 + 25 * r * r);
       image(y, x) = static_cast<float>(value);
       sum += value;
@@ -68,10 +69,11 @@ Array<std::uint32_t, 2> make_mask(const SimulateOptions& o, std::uint64_t seed) 
   Random random(seed);
   for (auto& m : mask)
     if (random.uniform() < o.dead_pixels) m |= model::pixel_mask::kDead;
+  const Index centre = o.shape / 2;
   for (Index y = 0; y < o.shape; ++y)
     for (Index x = 0; x < o.shape; ++x)
       if (o.beam_stop_px > 0 &&
-          std::hypot(static_cast<double>(y - o.shape / 2), static_cast<double>(x - o.shape / 2)) <= o.beam_stop_px)
+          std::hypot(static_cast<double>(y - centre), static_cast<double>(x - centre)) <= o.beam_stop_px)
         mask(y, x) |= model::pixel_mask::kUser;
   return mask;
 }
@@ -98,7 +100,7 @@ public:
                         ? o_.detector_pixel_m
                         : wavelength_m * o_.distance_m / (static_cast<double>(o_.shape) * o_.detector_pixel_m);
     scan_ = plan_scan(o_, seed_of(seed_, kScan));
-    object_ = make_phantom(o_.phantom, scan_.object_ny, scan_.object_nx, o_.material, seed_of(seed_, kObject));
+    object_ = make_phantom(o_.phantom, scan_.object_ny, scan_.object_nx, o_.material(), seed_of(seed_, kObject));
     probe_ = simulated_probe(o_, wavelength_m, pixel_size_m_, seed_of(seed_, kProbe));
     optics_ = std::make_unique<SimulatedOptics>(
         object_.view(), probe_.view(),
@@ -129,13 +131,14 @@ public:
       floor_sums_.resize(static_cast<std::size_t>(piece()));
     }
     pool_.for_each(count, [&](Index i, int thread) {
-      floor_sums_[static_cast<std::size_t>(i)] = core::visit_dtype(dtype_, [&](auto zero) -> double {
-        using T = decltype(zero);
-        if constexpr (std::is_same_v<T, std::uint16_t> || std::is_same_v<T, std::uint32_t> || std::is_same_v<T, float>)
-          return measure(streamed_ + i, static_cast<T*>(frames_.data()) + i * pixels,
-                         work_[static_cast<std::size_t>(thread)]);
-        else return 0;
-      });
+      const Index id = streamed_ + i, at = i * pixels;
+      auto& work = work_[static_cast<std::size_t>(thread)];
+      double& floor = floor_sums_[static_cast<std::size_t>(i)];
+      switch (o_.dtype) {
+        case PixelType::u16: floor = measure(id, static_cast<std::uint16_t*>(frames_.data()) + at, work); break;
+        case PixelType::u32: floor = measure(id, static_cast<std::uint32_t*>(frames_.data()) + at, work); break;
+        case PixelType::f32: floor = measure(id, static_cast<float*>(frames_.data()) + at, work); break;
+      }
     });
 
     model::FrameBatch batch;
@@ -188,7 +191,7 @@ private:
   /// Frames made at a time: some per thread, at most about 16 MiB.
   Index piece() const {
     const Index bytes = o_.shape * o_.shape * core::item_size(dtype_);
-    return std::clamp<Index>((Index{16} << 20) / bytes, 1, 16 * pool_.size());
+    return std::clamp<Index>((Index{16} << 20) / bytes, 1, Index{16} * pool_.size());
   }
 
   void describe(double wavelength_m) {

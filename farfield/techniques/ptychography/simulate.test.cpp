@@ -24,7 +24,7 @@ using core::OptionValues;
 constexpr double kPi = std::numbers::pi;
 
 /// A small scan: 32 x 32 pixels, Gaussian spot.
-OptionValues small(OptionValues more = {}) {
+OptionValues small(const OptionValues& more = {}) {
   OptionValues v{{"patterns", std::int64_t{20}},
                  {"shape", std::int64_t{32}},
                  {"probe", std::string("gaussian")},
@@ -123,8 +123,9 @@ TEST(Simulate, PatternIsTheSumThatDefinesIt) {
         for (Index z = 0; z < n; ++z) wave(y, x) += shift_x(x, z) * rows(y, z);
         wave(y, x) *= cdouble(object(sy + y, sx + x));
       }
+    constexpr Index centre = n / 2;
     const auto kernel = [&](Index q, Index r) {
-      return std::polar(1.0 / std::sqrt(n), -2 * kPi * static_cast<double>((q - n / 2) * r) / n);
+      return std::polar(1.0 / std::sqrt(n), -2 * kPi * static_cast<double>((q - centre) * r) / n);
     };
     for (Index v = 0; v < n; ++v)
       for (Index x = 0; x < n; ++x)

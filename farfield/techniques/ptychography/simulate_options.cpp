@@ -118,7 +118,6 @@ SimulateOptions make_simulate_options(const core::OptionValues& given) {
   auto values = schema.values(set_options(schema.make(given).set));
   for (const auto& [name, value] : schema.check(given)) values[name] = value;
   SimulateOptions o = schema.make(values);
-  o.material = {o.phase_depth_rad, o.absorption};
 
   if (o.mode_powers.empty()) {
     double power = 1;

@@ -27,9 +27,8 @@ struct SimulateOptions {
   SimulatedSet set = SimulatedSet::none;
 
   Phantom phantom = Phantom::siemens_star;
-  Material material{};
-  double phase_depth_rad = material.phase_depth_rad;
-  double absorption = material.absorption;
+  double phase_depth_rad = Material{}.phase_depth_rad;
+  double absorption = Material{}.absorption;
   core::Index object_size_px = 0;  ///< 0: what the scan needs
 
   core::Index patterns = 1800;
@@ -66,6 +65,8 @@ struct SimulateOptions {
   CountingNoise noise = CountingNoise::poisson;
   PixelType dtype = PixelType::u16;
   double saturation = 0;
+
+  Material material() const { return {phase_depth_rad, absorption}; }
 };
 
 /// Schema of the verb. A set gives other defaults; options given beside it win.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "farfield/math/complex.hpp"
 #include "farfield/math/fft.hpp"
@@ -16,7 +15,6 @@ using core::cdouble;
 using core::cfloat;
 using core::Index;
 using core::View;
-constexpr double kPi = std::numbers::pi;
 
 double frequency(Index k, Index n) { return static_cast<double>(k < (n + 1) / 2 ? k : k - n) / static_cast<double>(n); }
 

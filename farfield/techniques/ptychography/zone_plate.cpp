@@ -34,11 +34,12 @@ double frequency(Index k, Index n) { return static_cast<double>(k < (n + 1) / 2 
 template <class F>
 Array<cfloat, 2> from_spectrum(Index ny, Index nx, F&& spectrum) {
   Array<cdouble, 2> field({ny, nx});
+  const Index cy = ny / 2, cx = nx / 2;
   for (Index v = 0; v < ny; ++v)
     for (Index u = 0; u < nx; ++u) {
       const double fy = frequency(v, ny), fx = frequency(u, nx);
       // The linear phase moves the focus from the corner to the centre pixel.
-      const double to_centre = -2 * kPi * (fy * static_cast<double>(ny / 2) + fx * static_cast<double>(nx / 2));
+      const double to_centre = -2 * kPi * (fy * static_cast<double>(cy) + fx * static_cast<double>(cx));
       field(v, u) = cdouble(spectrum(fy, fx)) * std::polar(1.0, to_centre);
     }
   math::Fft2<double>(ny, nx, math::FftEffort::estimate).inverse(field.data());
@@ -52,9 +53,9 @@ Array<cfloat, 2> from_spectrum(Index ny, Index nx, F&& spectrum) {
 template <class F>
 Array<cfloat, 2> from_field(Index ny, Index nx, F&& f) {
   Array<cfloat, 2> probe({ny, nx});
+  const Index cy = ny / 2, cx = nx / 2;
   for (Index y = 0; y < ny; ++y)
-    for (Index x = 0; x < nx; ++x)
-      probe(y, x) = cfloat(f(static_cast<double>(y - ny / 2), static_cast<double>(x - nx / 2)));
+    for (Index x = 0; x < nx; ++x) probe(y, x) = cfloat(f(static_cast<double>(y - cy), static_cast<double>(x - cx)));
   normalise(probe, 1);
   return probe;
 }
