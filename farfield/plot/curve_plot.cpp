@@ -49,7 +49,7 @@ Range axis_range(const Axis& axis, const std::vector<double>& values, double air
     const double factor = low == high ? 2 : std::pow(high / low, air);
     return {low / factor, high * factor};
   }
-  const double room = low == high ? std::max(std::abs(low) * 0.1, 1e-12) : air * (high - low);
+  const double room = low < high ? air * (high - low) : low != 0 ? std::abs(low) * 0.1 : 1;
   // A curve that comes close to 0 from above is shown with it.
   return {low >= 0 && low < 0.25 * high ? 0 : low - room, high + room};
 }

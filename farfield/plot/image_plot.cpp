@@ -30,7 +30,7 @@ void check_image(Index ny, Index nx) {
 Rect fitted(const Rect& room, Index ny, Index nx, double aspect) {
   const double width = static_cast<double>(nx), height = static_cast<double>(ny) * aspect;
   double factor = std::min(room.width / width, room.height / height) * kDefaultScale;
-  if (factor > 1 && factor < 6) factor = std::floor(factor);
+  if (factor > 1 && factor < 6) factor = std::floor(factor + 1e-6);  // 2, computed as 1.999..., is 2
   const double w = width * factor / kDefaultScale, h = height * factor / kDefaultScale;
   const auto on_grid = [](double v) { return std::round(v * kDefaultScale) / kDefaultScale; };
   return {on_grid(room.x + (room.width - w) / 2), on_grid(room.y), w, h};
@@ -78,7 +78,7 @@ void draw_scale_bar(Drawing& d, const codec::Image8& pixels, const Rect& image, 
   const Rect under{std::min(r.x, at - text / 2), r.y - 1.5 * font, std::max(r.width, text), 1.5 * font + thick};
   const bool dark = lightness_below(pixels, image, under) > 0.7;
   const Colour ink = dark ? kInk : kWhite, halo = dark ? Colour{255, 255, 255, 120} : Colour{0, 0, 0, 150};
-  d.box(r.inset(-0.15 * font), halo);
+  d.box(r.inset(-0.1 * font), halo);
   d.box(r, ink);
   d.text({at, r.y - 0.55 * font}, bar.label,
          {.size = font, .colour = ink, .align = Align::middle, .bold = true, .halo = halo});

@@ -124,6 +124,19 @@ TEST(ImageFigure, EveryPixelIsAWholeSquareOfItsColour) {
   EXPECT_EQ(count(image, odd), 900);
 }
 
+TEST(ImageFigure, SmallImagesAreEnlargedByAWholeFactorAndFillTheirPlace) {
+  for (Index n = 1; n <= 900; n += 31) {
+    core::Array<float, 2> values({n, n / 2 + 1}, 1.0F);
+    const Drawing d = image_figure({.title = "Title", .values = values, .label = "counts"});
+    for (const Shape& shape : d.shapes())
+      if (const Picture* picture = std::get_if<Picture>(&shape.what); picture != nullptr && picture->pixels.ny == n) {
+        const double factor = picture->rect.height * kDefaultScale / static_cast<double>(n);
+        EXPECT_NEAR(factor, std::round(900.0 / static_cast<double>(n)), 1e-6) << n;
+        break;
+      }
+  }
+}
+
 TEST(ImageFigure, TheScaleBarIsAsLongAsItSays) {
   Array<float, 2> values({300, 300}, 0.0F);
   const auto image = rasterise(image_figure({.values = values,

@@ -65,7 +65,7 @@ public:
         p = style.upwards ? Point{origin.x - up, origin.y - along} : Point{origin.x + along, origin.y - up};
       }
     }
-    if (style.halo.a > 0) draw(strokes, style.halo, 0.3 * size);
+    if (style.halo.a > 0) draw(strokes, style.halo, 0.22 * size);
     draw(strokes, style.colour);
   }
   void operator()(const Picture& picture) {

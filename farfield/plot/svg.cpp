@@ -92,7 +92,7 @@ struct Writer {
     };
     if (s.halo.a > 0)
       element(paint("fill", s.halo) + paint("stroke", s.halo) +
-              fmt::format(" stroke-width=\"{}\"", number(0.3 * s.size)));
+              fmt::format(" stroke-width=\"{}\"", number(0.22 * s.size)));
     element(paint("fill", s.colour));
   }
   void operator()(const Picture& picture) {

@@ -45,6 +45,7 @@ double nice_below(double most) {
 
 std::string number_label(double value, int decimals) {
   const double size = std::abs(value);
+  if (size == 0 && decimals > 4) return "0";  // its neighbours are powers of ten
   if (size >= 99999.5 || (size > 0 && size < 0.00099995)) {
     const auto [mantissa, exponent] = scientific(size);
     const std::string sign = value < 0 ? "−" : "";

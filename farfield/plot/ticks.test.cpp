@@ -77,6 +77,7 @@ TEST(Ticks, KnownSets) {
   using List = std::vector<std::string>;
   EXPECT_EQ(labels(linear_ticks(0, 10, 6)), (List{"0", "2", "4", "6", "8", "10"}));
   EXPECT_EQ(labels(linear_ticks(-1, 1, 5)), (List{"−1.0", "−0.5", "0.0", "0.5", "1.0"}));
+  EXPECT_EQ(labels(linear_ticks(-2e-5, 2e-5, 3)), (List{"−2×10⁻⁵", "0", "2×10⁻⁵"}));
   EXPECT_EQ(labels(log_ticks(1, 1e5, 8)), (List{"10⁰", "10¹", "10²", "10³", "10⁴", "10⁵"}));
   EXPECT_EQ(labels(log_ticks(0.4, 6, 8)), (List{"0.5", "1", "2", "5"}));
   EXPECT_TRUE(linear_ticks(0, std::nan(""), 5).empty());
