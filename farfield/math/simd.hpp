@@ -51,12 +51,11 @@ inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
 /// a < b ? x : 0
 inline Vec keep_if_less(Vec a, Vec b, Vec x) { return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)}; }
-/// |z|^2 of the 16 complex numbers in (a, b), in order.
-inline Vec abs2(Vec a, Vec b) {
-  const __m512 x = _mm512_mul_ps(a.v, a.v), y = _mm512_mul_ps(b.v, b.v);
+/// a0 + a1, a2 + a3, ... of the 32 values in (a, b), in order.
+inline Vec pair_sum(Vec a, Vec b) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  return {_mm512_add_ps(_mm512_permutex2var_ps(x, even, y), _mm512_permutex2var_ps(x, odd, y))};
+  return {_mm512_add_ps(_mm512_permutex2var_ps(a.v, even, b.v), _mm512_permutex2var_ps(a.v, odd, b.v))};
 }
 /// Each of the 16 values twice: low half into a, high half into b.
 inline void twice(Vec s, Vec& a, Vec& b) {
@@ -112,8 +111,8 @@ inline float largest(Vec a) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 inline Vec keep_if_less(Vec a, Vec b, Vec x) { return {_mm256_and_ps(_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ), x.v)}; }
-inline Vec abs2(Vec a, Vec b) {
-  const __m256 h = _mm256_hadd_ps(_mm256_mul_ps(a.v, a.v), _mm256_mul_ps(b.v, b.v));
+inline Vec pair_sum(Vec a, Vec b) {
+  const __m256 h = _mm256_hadd_ps(a.v, b.v);
   return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(h), 0xD8))};
 }
 inline void twice(Vec s, Vec& a, Vec& b) {
@@ -180,7 +179,7 @@ inline float largest(Vec a) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 inline Vec keep_if_less(Vec a, Vec b, Vec x) { return {_mm_and_ps(_mm_cmplt_ps(a.v, b.v), x.v)}; }
-inline Vec abs2(Vec a, Vec b) { return {_mm_hadd_ps(_mm_mul_ps(a.v, a.v), _mm_mul_ps(b.v, b.v))}; }
+inline Vec pair_sum(Vec a, Vec b) { return {_mm_hadd_ps(a.v, b.v)}; }
 inline void twice(Vec s, Vec& a, Vec& b) {
   a.v = _mm_unpacklo_ps(s.v, s.v);
   b.v = _mm_unpackhi_ps(s.v, s.v);
@@ -211,6 +210,9 @@ inline Vec load_counts(const T* p, Part part) {
 }
 template <class T>
 inline Vec load_counts(const T* p, Full) { return load_counts(p); }
+
+/// |z|^2 of the kLanes complex numbers in (a, b), in order.
+inline Vec abs2(Vec a, Vec b) { return pair_sum(a * a, b * b); }
 
 /// Complex products of interleaved pairs: a b, and conj(a) b.
 inline Vec cmul(Vec a, Vec b) { return fmaddsub(real_twice(a), b, imag_twice(a) * swap_pairs(b)); }

@@ -61,7 +61,7 @@ core::BoundSchema<Options> build() {
         one_of(step, {"none", "momentum", "nesterov", "adam"}));
   s.add("momentum", &Options::momentum, "decay of the accumulated direction", in(step, 0, 0.999));
   s.add("raar-beta", &Options::raar_beta, "relaxation of RAAR", in(step, 0.1, 1));
-  s.add("dm-average", &Options::dm_average, "strength of the difference map's correction", in(step, 0.1, 1));
+  s.add("dm-beta", &Options::dm_beta, "strength of the difference map: 1 is its plain form", in(step, 0.1, 1));
 
   const std::string probe = "Probe";
   s.add("probe-modes", &Options::probe_modes, "incoherent probe modes", in(probe, 1, 64));

@@ -1,0 +1,81 @@
+// The kernels of projection_kernels.hpp for one instruction set. Stored waves come from main memory, everything else
+// from the level-2 cache; one pattern's waves are fetched while the previous pattern is transformed.
+
+#include "farfield/math/simd.hpp"
+#include "farfield/techniques/ptychography/projection_kernels.hpp"
+#include "farfield/techniques/ptychography/sub_pixel_shift_simd.hpp"
+
+namespace farfield::techniques::ptychography::FARFIELD_ISA_NAMESPACE {
+const ProjectionKernels& projection_kernels();
+namespace {
+
+using namespace math::simd::FARFIELD_ISA_NAMESPACE;
+using namespace tile_simd;
+
+void wave(Shape s, const SubPixelShift& shift, WaveMix mix, const cfloat* probe, const cfloat* object, Index stride,
+          const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat* next, float* row) {
+  const Horizontal horizontal(shift.x);
+  const Vec model = set(mix.model), keep = set(mix.stored);
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *o = f(object + y * stride), *w = f(stored + y * s.nx);
+    float* out = f(psi + y * s.nx);
+    if (next != nullptr)
+      for (Index i = 0; i < s.nx; i += 8) __builtin_prefetch(next + y * s.nx + i, 1, 2);
+    const auto mixed = [&](Index i, auto part, Vec p) {
+      store(out + i, fma(model, cmul(p, load(o + i, part)), keep * load(w + i, part)), part);
+    };
+    if (shift.identity) {
+      const float* p = f(probe + y * s.nx);
+      sweep(2 * s.nx, [&](Index i, auto part) { mixed(i, part, load(p + i, part)); });
+    } else {
+      vertical(s, shift.y, 3, probe, y, row);
+      float* to = f(shifted + y * s.nx);
+      sweep(2 * s.nx, [&](Index i, auto part) {
+        const Vec p = horizontal(row + i, part);
+        store(to + i, p, part);
+        mixed(i, part, p);
+      });
+    }
+  }
+}
+
+void update(Shape s, const WaveUpdate& u) {
+  const Vec s0 = set(u.store.model), s1 = set(u.store.stored), s2 = set(u.store.residual);
+  const Vec q0 = set(u.overlap.model), q1 = set(u.overlap.stored), q2 = set(u.overlap.residual);
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *p = f(u.p + y * s.nx), *o = f(u.object + y * u.stride);
+    float *w = f(u.stored + y * s.nx), *r = f(u.residual + y * s.nx), *g = f(u.object_sum + y * u.object_stride);
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec vp = load(p + i, part), vo = load(o + i, part), model = cmul(vp, vo), stored = load(w + i, part),
+                residual = load(r + i, part);
+      const Vec overlap = fma(q0, model, fma(q1, stored, q2 * residual));
+      store(w + i, fma(s0, model, fma(s1, stored, s2 * residual)), part);
+      store(g + i, load(g + i, part) + conj_mul(vp, overlap), part);
+      store(r + i, conj_mul(vo, overlap), part);
+    });
+    float* l = u.illumination + y * u.object_stride;
+    Index x = 0;
+    for (; x + kLanes <= s.nx; x += kLanes)
+      store(l + x, load(l + x, Full{}) + abs2(load(p + 2 * x, Full{}), load(p + 2 * x + kLanes, Full{})), Full{});
+    for (; x < s.nx; ++x) l[x] += p[2 * x] * p[2 * x] + p[2 * x + 1] * p[2 * x + 1];
+  }
+}
+
+void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* sum) {
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *pa = f(a + y * stride), *pb = f(b + y * stride);
+    float* out = f(sum + y * s.nx);
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      store(out + i, load(out + i, part) + conj_mul(load(pa + i, part), load(pb + i, part)), part);
+    });
+  }
+}
+
+}  // namespace
+
+const ProjectionKernels& projection_kernels() {
+  static const ProjectionKernels table{wave, update, overlap};
+  return table;
+}
+
+}  // namespace farfield::techniques::ptychography::FARFIELD_ISA_NAMESPACE

@@ -1,0 +1,273 @@
+// Difference map (Thibault et al. 2009, doi:10.1016/j.ultramic.2008.12.011) and relaxed averaged alternating
+// reflections (Luke 2005, doi:10.1088/0266-5611/21/1/004; for ptychography Marchesini et al. 2016,
+// doi:10.1107/S1600576716008074) on the exit waves psi_j of all patterns. Two projections:
+//   P_M  replaces the modulus of the transform by the measured one: P_M u = u + chi(u),
+//   P_O  replaces all waves by P O_j with the object and probe that are nearest to them.
+// Difference map:  psi' = psi + beta (P_M(2 P_O psi - psi) - P_O psi)
+// RAAR:            psi' = beta / 2 (R_O R_M psi + psi) + (1 - beta) P_M psi,   R = 2 P - 1
+// Because P_O is linear in the waves for a given pair of factors, one visit to each pattern does it all: with
+// the object and probe of the last visits, the difference map keeps
+//   w = psi,                              transforms 2 P O - w,  overlaps (1 - beta) w + beta (P O + chi), and keeps
+//   that;
+// RAAR, whose psi' = w + beta P_O(2 P_M psi - psi), keeps
+//   w = beta psi + (1 - 2 beta) P_M psi,  transforms psi = w + beta P O,  overlaps 2 P_M psi - psi.
+//
+// P_O minimises sum |q_j - P O_j|^2 over the waves q to be overlapped. As a visit adds up sum conj(P) q and
+// sum conj(O) q with the factors it began with, the object is solved first and the probe in view of the new object:
+//   O' = sum conj(P) q / sum |P|^2,     P' = sum conj(O) q / sum conj(O) O',
+// which to first order in the changes is the alternating minimisation of the papers (object, then probe with O').
+
+#include <algorithm>
+#include <cmath>
+
+#include "farfield/math/complex.hpp"
+#include "farfield/techniques/ptychography/algorithm.hpp"
+#include "farfield/techniques/ptychography/checkpoint.hpp"
+#include "farfield/techniques/ptychography/full_batch.hpp"
+#include "farfield/techniques/ptychography/projection_kernels.hpp"
+
+namespace farfield::techniques::ptychography {
+namespace {
+
+/// One algorithm as linear combinations of the model, the kept wave and the residual.
+struct Scheme {
+  WaveMix transform;       ///< of P O and w: what is propagated
+  WaveMix store, overlap;  ///< of P O, w and chi: the next w, and q
+  WaveMix start;           ///< of P O: w of a new pattern
+};
+
+Scheme difference_map(double b) {
+  const auto beta = static_cast<float>(b);
+  const WaveMix psi{beta, 1 - beta, beta};
+  return {{2, -1, 0}, psi, psi, {1, 0, 0}};
+}
+
+Scheme raar(double b) {
+  const auto beta = static_cast<float>(b);
+  // psi = w + beta P O and P_M psi = psi + chi; w' = (1 - beta) psi + (1 - 2 beta) chi, q = psi + 2 chi.
+  return {{beta, 1, 0}, {(1 - beta) * beta, 1 - beta, 1 - 2 * beta}, {beta, 1, 2}, {1 - beta, 0, 0}};
+}
+
+/// Every so many patterns, in turns, are compared with the model P O itself: the cost of an iteration is theirs.
+constexpr Index kCostStride = 16;
+/// Object and probe pixels lit weaker than this fraction of the strongest keep part of their old value.
+constexpr float kInertia = 1e-3F;
+
+class Projection final : public Algorithm {
+public:
+  explicit Projection(const Options& o)
+      : scheme_(o.algorithm == AlgorithmKind::dm ? difference_map(o.dm_beta) : raar(o.raar_beta)) {}
+
+  bool full_batch() const override { return true; }
+  double bytes_per_pattern(Shape shape, int modes) const override {
+    return static_cast<double>(shape.size()) * modes * static_cast<double>(sizeof(cfloat));
+  }
+
+  ModulusSums iterate(Pass& pass) override {
+    follow_positions(pass);
+    const ModulusSums sums = visit(pass);
+    if (!pass.stop.stop_requested()) solve(pass);
+    return sums;
+  }
+
+  /// The waves start again from the model.
+  void forget() override { waves_.clear(); }
+
+  void save(technique::Sink& sink) const override {
+    std::vector<Index> corners;
+    for (const Wave& wave : waves_)
+      corners.insert(corners.end(), {wave.y, wave.x, wave.w.extent(0), wave.w.extent(1), wave.w.extent(2)});
+    put_values(sink, "waves", corners);
+    for (std::size_t slot = 0; slot < waves_.size(); ++slot)
+      if (!waves_[slot].w.empty()) put_values(sink, "wave" + std::to_string(slot), waves_[slot].w);
+  }
+
+  void restore(technique::Source& source) override {
+    waves_.clear();
+    const auto corners = get_values<Index>(source, "waves");
+    for (std::size_t i = 0; i + 5 <= corners.size(); i += 5) {
+      Wave& wave = waves_.emplace_back(Wave{{}, corners[i], corners[i + 1]});
+      if (corners[i + 2] == 0) continue;
+      wave.w = core::Array<cfloat, 3>({corners[i + 2], corners[i + 3], corners[i + 4]});
+      get_values(source, "wave" + std::to_string(i / 5), wave.w);
+    }
+  }
+
+private:
+  struct Wave {
+    core::Array<cfloat, 3> w;  ///< (mode, y, x); empty: the pattern is new
+    Index y = 0, x = 0;        ///< window's corner in whole pixels, as positions count
+  };
+
+  static int moving_modes(const Pass& pass) {
+    return !pass.update_probe ? 0 : pass.update_modes ? pass.state.modes() : 1;
+  }
+
+  /// A wave lies in the frame of its window: where a position has passed a whole pixel, it is rolled over.
+  void follow_positions(const Pass& pass) {
+    const State& s = pass.state;
+    if (waves_.size() < s.y.size()) waves_.resize(s.y.size());
+    for (const Index slot : pass.slots) {
+      Wave& wave = waves_[static_cast<std::size_t>(slot)];
+      const Placement& place = s.placements[static_cast<std::size_t>(slot)];
+      const Index y = place.oy + static_cast<Index>(s.origin_y), x = place.ox + static_cast<Index>(s.origin_x);
+      if (!wave.w.empty() && (y != wave.y || x != wave.x)) {
+        const auto before = wave.w.clone();
+        const auto wrap = [](Index i, Index n) { return ((i % n) + n) % n; };
+        for (Index m = 0; m < wave.w.extent(0); ++m)
+          for (Index v = 0; v < s.shape.ny; ++v)
+            for (Index u = 0; u < s.shape.nx; ++u)
+              wave.w(m, v, u) = before(m, wrap(v + y - wave.y, s.shape.ny), wrap(u + x - wave.x, s.shape.nx));
+      }
+      wave.y = y;
+      wave.x = x;
+    }
+  }
+
+  ModulusSums visit(Pass& pass) {
+    batch_.begin(pass);
+    const bool compare_all = (pass.options.fit_intensity && pass.options.intensity_plan.active(pass.iteration)) ||
+                             !pass.workspaces[0].background_gradient.empty();
+    pass.pool.run([&](int thread) {
+      const auto& slots = batch_.share(thread);
+      for (std::size_t i = 0; i < slots.size(); ++i) {
+        if (pass.stop.stop_requested()) return;
+        const bool compared = compare_all || (slots[i] + pass.iteration) % kCostStride == 0 ||
+                              static_cast<Index>(slots.size()) < kCostStride;
+        visit(pass, slots[i], i + 1 < slots.size() ? slots[i + 1] : -1, thread, compared);
+      }
+    });
+    if (!pass.stop.stop_requested()) batch_.finish(pass.pool, pass.model.kernels(), pass.sharing);
+    return batch_.total();
+  }
+
+  void visit(Pass& pass, Index slot, Index next, int thread, bool compared) {
+    State& s = pass.state;
+    const Kernels& k = pass.model.kernels();
+    const ProjectionKernels& projection = cpu_projection_kernels(k.isa);
+    const operators::Propagator& propagator = pass.model.propagator();
+    const Index n = s.shape.size(), nx = s.shape.nx, stride = s.object_stride();
+    Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
+    Wave& wave = waves_[static_cast<std::size_t>(slot)];
+    const Placement& place = s.placements[static_cast<std::size_t>(slot)];
+    w.reset();
+
+    if (wave.w.empty()) {
+      pass.model.exit_waves(s, slot, w);
+      wave.w = core::Array<cfloat, 3>(s.probe.extents());
+      for (int m = 0; m < s.modes(); ++m)
+        k.axpy(n, scheme_.start.model, w.psi[static_cast<std::size_t>(m)], wave.w.data() + m * n);
+    }
+    ModulusSums sums = pass.observations[static_cast<std::size_t>(slot)].sums;
+    if (compared) {
+      pass.model.exit_waves(s, slot, w);
+      for (cfloat* psi : w.psi) propagator.forward(psi);
+      ModulusTask task = pass.model.task(s, slot, w);
+      task.background_gradient = w.background_gradient.empty() ? nullptr : w.background_gradient.data();
+      sums = k.modulus(task);
+      batch_.sums(thread) += sums;
+    }
+
+    const Wave* following = next >= 0 ? &waves_[static_cast<std::size_t>(next)] : nullptr;
+    for (int m = 0; m < s.modes(); ++m) {
+      const auto mm = static_cast<std::size_t>(m);
+      cfloat* shifted = w.shifted_store.data() + m * n;
+      projection.wave(s.shape, place.shift, scheme_.transform, s.probe_mode(m), s.window(slot), stride,
+                      wave.w.data() + m * n, shifted, w.psi[mm],
+                      following != nullptr && !following->w.empty() ? following->w.data() + m * n : nullptr,
+                      w.row.data());
+      w.p[mm] = place.shift.identity ? s.probe_mode(m) : shifted;
+    }
+    for (cfloat* psi : w.psi) propagator.forward(psi);
+    k.modulus(pass.model.task(s, slot, w));
+    for (cfloat* psi : w.psi) propagator.adjoint(psi);
+
+    if (pass.refine_positions) observe_positions(pass, slot, wave, sums, w);
+    else pass.observe(slot, sums, w);
+
+    FullBatch::Rows rows[2];
+    const int pieces = batch_.rows(s, slot, thread, rows);
+    const int moving = moving_modes(pass);
+    for (int m = 0; m < s.modes(); ++m) {
+      const auto mm = static_cast<std::size_t>(m);
+      for (int i = 0; i < pieces; ++i) {
+        const Index at = rows[i].first * nx;
+        projection.update(
+            {rows[i].count, nx},
+            {scheme_.store, scheme_.overlap, w.p[mm] + at, s.window(slot) + rows[i].first * stride, stride,
+             wave.w.data() + m * n + at, w.psi[mm] + at, rows[i].object, stride, rows[i].illumination});
+      }
+      if (m < moving) k.unshift_add(s.shape, place.shift, w.psi[mm], batch_.probe_sum(thread) + m * n, w.row.data());
+    }
+  }
+
+  /// Positions are part of the overlap projection: the wave q that it sees wants to change the model by q - P O.
+  void observe_positions(Pass& pass, Index slot, const Wave& wave, const ModulusSums& sums, Workspace& w) {
+    State& s = pass.state;
+    const Kernels& k = pass.model.kernels();
+    const Index n = s.shape.size();
+    core::Array<cfloat, 3> wanted(s.probe.extents());
+    std::vector<cfloat*> residuals = w.psi;
+    for (int m = 0; m < s.modes(); ++m) {
+      const auto mm = static_cast<std::size_t>(m);
+      cfloat* q = wanted.data() + m * n;
+      for (Index y = 0; y < s.shape.ny; ++y)
+        for (Index x = 0; x < s.shape.nx; ++x)
+          q[y * s.shape.nx + x] = (scheme_.overlap.model - 1) *
+                                  math::cmul(w.p[mm][y * s.shape.nx + x], s.window(slot)[y * s.object_stride() + x]);
+      k.axpy(n, scheme_.overlap.stored, wave.w.data() + m * n, q);
+      k.axpy(n, scheme_.overlap.residual, residuals[mm], q);
+      w.psi[mm] = q;
+    }
+    pass.observe(slot, sums, w);
+    w.psi = std::move(residuals);
+  }
+
+  void solve(Pass& pass) {
+    State& s = pass.state;
+    const Kernels& k = pass.model.kernels();
+    const Index n = s.shape.size(), stride = s.object_stride();
+    object_before_ = s.object.clone();
+    if (pass.update_object) {
+      float strongest = 0;
+      for (int m = 0; m < s.modes(); ++m) strongest += k.max_abs2(n, s.probe_mode(m));
+      const float inertia = kInertia * strongest + 1e-30F;
+      pass.pool.split(s.object.extent(0), [&](Index begin, Index end, int) {
+        for (Index i = begin * stride; i < end * stride; ++i)
+          s.object.data()[i] =
+              (batch_.object().data()[i] + inertia * s.object.data()[i]) / (batch_.illumination().data()[i] + inertia);
+      });
+    }
+    const int moving = moving_modes(pass);
+    if (moving == 0) return;
+    std::vector<core::Array<cfloat, 2>> weights;
+    for (int t = 0; t < pass.pool.size(); ++t) weights.emplace_back(std::array<Index, 2>{s.shape.ny, s.shape.nx});
+    pass.pool.run([&](int thread) {
+      for (const Index slot : batch_.share(thread)) {
+        const Placement& place = s.placements[static_cast<std::size_t>(slot)];
+        cpu_projection_kernels(k.isa).overlap(s.shape, object_before_.data() + place.oy * stride + place.ox,
+                                              s.window(slot), stride, weights[static_cast<std::size_t>(thread)].data());
+      }
+    });
+    core::Array<cfloat, 2>& weight = weights[0];
+    for (std::size_t t = 1; t < weights.size(); ++t) k.axpy(n, 1, weights[t].data(), weight.data());
+    pass.sharing.sum(std::span(weight.data(), static_cast<std::size_t>(n)));
+    const float inertia = kInertia * std::sqrt(k.max_abs2(n, weight.data())) + 1e-30F;
+    for (int m = 0; m < moving; ++m)
+      for (Index i = 0; i < n; ++i) {
+        cfloat& p = s.probe_mode(m)[i];
+        p = (batch_.probe().data()[m * n + i] + inertia * p) / (weight.data()[i] + inertia);
+      }
+  }
+
+  Scheme scheme_;
+  std::vector<Wave> waves_;    ///< by slot
+  FullBatch batch_;
+  core::Array<cfloat, 2> object_before_;
+};
+
+}  // namespace
+
+std::unique_ptr<Algorithm> make_projection(const Options& options) { return std::make_unique<Projection>(options); }
+
+}  // namespace farfield::techniques::ptychography

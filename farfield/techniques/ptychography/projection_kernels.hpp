@@ -1,0 +1,44 @@
+#pragma once
+// The arithmetic of projection algorithms on one stored exit wave. Every wave that occurs in the difference map and
+// in RAAR is a linear combination of the model wave P O, the stored wave and the residual of the modulus projection.
+//
+// Shapes and conventions as in kernels.hpp.
+
+#include "farfield/techniques/ptychography/kernels.hpp"
+
+namespace farfield::techniques::ptychography {
+
+/// model p o + stored w + residual chi.
+struct WaveMix {
+  float model = 0, stored = 0, residual = 0;
+};
+
+/// The second half of an iteration, for one mode of one pattern.
+struct WaveUpdate {
+  WaveMix store, overlap;            ///< what is kept, and what the overlap projection sees
+  const cfloat* p = nullptr;         ///< S probe
+  const cfloat* object = nullptr;    ///< window
+  Index stride = 0;
+  cfloat* stored = nullptr;          ///< tile, in and out
+  cfloat* residual = nullptr;        ///< tile; on return conj(o) overlap
+  cfloat* object_sum = nullptr;      ///< window of object_stride, += conj(p) overlap
+  Index object_stride = 0;
+  float* illumination = nullptr;     ///< window of object_stride, += |p|^2
+};
+
+struct ProjectionKernels {
+  /// shifted = S probe; psi = mix.model (S probe) o + mix.stored stored. As Kernels::exit_wave; `next` is the tile that
+  /// the next pattern will need from memory (null: none), fetched into the cache by the way.
+  void (*wave)(Shape, const SubPixelShift&, WaveMix, const cfloat* probe, const cfloat* object, Index stride,
+               const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat* next, float* row);
+
+  void (*update)(Shape, const WaveUpdate&);
+
+  /// sum += conj(a) b, windows of the same stride into a tile.
+  void (*overlap)(Shape, const cfloat* a, const cfloat* b, Index stride, cfloat* sum);
+};
+
+const ProjectionKernels& reference_projection_kernels();
+const ProjectionKernels& cpu_projection_kernels(core::Isa isa);
+
+}  // namespace farfield::techniques::ptychography

@@ -1,0 +1,45 @@
+// The oracle: each kernel as its definition reads.
+
+#include "farfield/math/complex.hpp"
+#include "farfield/techniques/ptychography/projection_kernels.hpp"
+
+namespace farfield::techniques::ptychography {
+namespace {
+
+using math::cmul;
+using math::conj_mul;
+
+void wave(Shape s, const SubPixelShift& shift, WaveMix mix, const cfloat* probe, const cfloat* object, Index stride,
+          const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat*, float* row) {
+  reference_kernels().exit_wave(s, shift, probe, object, stride, shifted, psi, row);
+  for (Index i = 0; i < s.size(); ++i) psi[i] = mix.model * psi[i] + mix.stored * stored[i];
+}
+
+void update(Shape s, const WaveUpdate& u) {
+  for (Index y = 0; y < s.ny; ++y)
+    for (Index x = 0; x < s.nx; ++x) {
+      const Index i = y * s.nx + x;
+      const cfloat p = u.p[i], o = u.object[y * u.stride + x], model = cmul(p, o), stored = u.stored[i],
+                   residual = u.residual[i];
+      const auto mixed = [&](WaveMix m) { return m.model * model + m.stored * stored + m.residual * residual; };
+      const cfloat overlap = mixed(u.overlap);
+      u.stored[i] = mixed(u.store);
+      u.object_sum[y * u.object_stride + x] += conj_mul(p, overlap);
+      u.illumination[y * u.object_stride + x] += math::abs2(p);
+      u.residual[i] = conj_mul(o, overlap);
+    }
+}
+
+void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* sum) {
+  for (Index y = 0; y < s.ny; ++y)
+    for (Index x = 0; x < s.nx; ++x) sum[y * s.nx + x] += conj_mul(a[y * stride + x], b[y * stride + x]);
+}
+
+}  // namespace
+
+const ProjectionKernels& reference_projection_kernels() {
+  static const ProjectionKernels table{wave, update, overlap};
+  return table;
+}
+
+}  // namespace farfield::techniques::ptychography
