@@ -76,20 +76,15 @@ struct Guess {
 /// Reconstructions pad their arrays as they like; the same scan tells by how much, else the illuminated parts do.
 Guess first_guess(const model::Product& a, const model::Product& b, const Part& part_a, const Part& part_b,
                   const Orientation& o) {
-  const auto* pa = a.find("positions");
-  const auto* pb = b.find("positions");
-  const bool same_scan = !o.transpose && !o.flip_y && !o.flip_x && pa != nullptr && pb != nullptr &&
-                         pa->data.rank() == 2 && pa->data.shape() == pb->data.shape() && pa->data.shape()[0] > 0 &&
-                         pa->data.shape()[1] == 2;
-  if (same_scan) {
-    const auto va = pa->data.to<double, 2>(), vb = pb->data.to<double, 2>();
+  const auto pa = positions_px(a), pb = positions_px(b);
+  if (!o.transpose && !o.flip_y && !o.flip_x && pa && pb && pa->extents() == pb->extents()) {
     Guess sum;
-    for (Index j = 0; j < va.extent(0); ++j) {
-      sum.y += vb(j, 0) - va(j, 0);
-      sum.x += vb(j, 1) - va(j, 1);
+    for (Index j = 0; j < pa->extent(0); ++j) {
+      sum.y += (*pb)(j, 0) - (*pa)(j, 0);
+      sum.x += (*pb)(j, 1) - (*pa)(j, 1);
     }
-    const auto n = static_cast<double>(va.extent(0));
-    if (std::isfinite(sum.y) && std::isfinite(sum.x)) return {sum.y / n, sum.x / n};
+    const auto n = static_cast<double>(pa->extent(0));
+    return {sum.y / n, sum.x / n};
   }
   const auto centre = [](Index low, Index n) { return static_cast<double>(low) + 0.5 * static_cast<double>(n); };
   return {centre(part_b.region.y, part_b.region.ny) - centre(part_a.region.y, part_a.region.ny),

@@ -146,7 +146,8 @@ TEST(Compare, UsesTheIlluminatedRegionAndThePositions) {
   auto first = product_of(a.clone()), second = product_of(b.clone());
   for (auto* p : {&first, &second}) p->datasets.push_back({"probe", AnyArray(probe), "", {"mode", "y", "x"}});
   first.datasets.push_back({"positions", AnyArray(pa), "px", {"frame", "yx"}});
-  second.datasets.push_back({"positions", AnyArray(pb), "px", {"frame", "yx"}});
+  for (double& v : pb) v *= *second.pixel_size_y_m;  // one in metres, one in pixels
+  second.datasets.push_back({"positions", AnyArray(pb), "m", {"frame", "yx"}});
 
   const Region lit = illuminated_region(first);
   // Squares of side 38.75 / sqrt(2) = 27.4 around 92..228 and 82..218.

@@ -18,7 +18,9 @@ using core::Error;
 using core::ErrorCode;
 using core::Index;
 
-std::string name_of(const model::Product& p) { return p.technique.empty() ? "product" : p.technique + " " + p.verb; }
+std::string name_of(const model::Product& p) {
+  return p.verb.empty() ? "a file that holds no result" : "the result of " + p.technique + " " + p.verb;
+}
 
 struct Spot {
   double y = 0, x = 0, diameter = 0;
@@ -86,25 +88,41 @@ Array<cfloat, 2> object_of(const model::Product& product) {
   return out;
 }
 
+std::optional<Array<double, 2>> positions_px(const model::Product& product) {
+  const auto* positions = product.find("positions");
+  if (positions == nullptr || positions->data.rank() != 2 || positions->data.shape()[1] != 2 ||
+      positions->data.shape()[0] < 1)
+    return std::nullopt;
+  double unit_y = 1, unit_x = 1;
+  if (positions->unit == "m") {
+    if (!product.pixel_size_y_m || !product.pixel_size_x_m) return std::nullopt;
+    unit_y = *product.pixel_size_y_m;
+    unit_x = *product.pixel_size_x_m;
+  }
+  auto out = positions->data.to<double, 2>();
+  for (Index j = 0; j < out.extent(0); ++j) {
+    out(j, 0) /= unit_y;
+    out(j, 1) /= unit_x;
+    if (!std::isfinite(out(j, 0)) || !std::isfinite(out(j, 1))) return std::nullopt;
+  }
+  return out;
+}
+
 Region illuminated_region(const model::Product& product) {
   const auto* object = product.find("object");
   if (object == nullptr || object->data.rank() != 2) object_of(product);
   const Index ny = object->data.shape()[0], nx = object->data.shape()[1];
   const Region whole{0, 0, ny, nx};
-  const auto* positions = product.find("positions");
+  const auto at = positions_px(product);
   const auto* probe = product.find("probe");
-  if (positions == nullptr || probe == nullptr || positions->data.rank() != 2 || positions->data.shape()[1] != 2 ||
-      probe->data.rank() != 3 || positions->data.shape()[0] < 1)
-    return whole;
+  if (!at || probe == nullptr || probe->data.rank() != 3) return whole;
   const Spot spot = spot_of(probe->data.to<cfloat, 3>());
   const double half = std::max(1.0, spot.diameter / (2 * std::sqrt(2.0)));
 
   // Each square adds its four corners; sums along y and x then count the squares over a pixel.
   Array<std::int32_t, 2> count({ny + 1, nx + 1});
-  const auto at = positions->data.to<double, 2>();
-  for (Index j = 0; j < at.extent(0); ++j) {
-    const double cy = at(j, 0) + spot.y, cx = at(j, 1) + spot.x;
-    if (!std::isfinite(cy) || !std::isfinite(cx)) continue;
+  for (Index j = 0; j < at->extent(0); ++j) {
+    const double cy = (*at)(j, 0) + spot.y, cx = (*at)(j, 1) + spot.x;
     const auto edge = [](double v, Index n) {
       return static_cast<Index>(std::clamp(std::round(v), 0.0, static_cast<double>(n)));
     };
