@@ -12,6 +12,8 @@ void begin_background(State& state, const Patterns& patterns, std::span<const In
     if (wanted) w.background_gradient = core::Array<float, 2>({state.shape.ny, state.shape.nx});
   }
   if (!wanted || !state.background.empty()) return;
+  // It doubles at most from pass to pass where it is too small, but falls slowly where the signal hides it.
+  constexpr double kStart = 0.01;
   const auto n = static_cast<std::size_t>(state.shape.size());
   std::vector<double> mean(n + 1);
   for (const Index slot : slots)
@@ -25,7 +27,7 @@ void begin_background(State& state, const Patterns& patterns, std::span<const In
   sharing.sum(mean);
   state.background = core::Array<float, 2>({state.shape.ny, state.shape.nx});
   if (mean[n] > 0)
-    for (std::size_t i = 0; i < n; ++i) state.background.data()[i] = static_cast<float>(0.1 * mean[i] / mean[n]);
+    for (std::size_t i = 0; i < n; ++i) state.background.data()[i] = static_cast<float>(kStart * mean[i] / mean[n]);
 }
 
 void refine_background(State& state, std::span<Workspace> workspaces, Index patterns, Likelihood likelihood, Sharing& sharing) {

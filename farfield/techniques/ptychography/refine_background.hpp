@@ -9,7 +9,7 @@
 
 namespace farfield::techniques::ptychography {
 
-/// Before a pass. With `wanted`: gives the state a background, if it has none, of a tenth of the mean of the given
+/// Before a pass. With `wanted`: gives the state a background, if it has none, of a hundredth of the mean of the given
 /// patterns, and clears the accumulators of the workspaces; else releases them (the background stays).
 void begin_background(State&, const Patterns&, std::span<const Index> slots, std::span<Workspace>, bool wanted, Sharing&);
 
