@@ -24,6 +24,13 @@ constexpr int kWidth = 32;
 #else
 constexpr int kWidth = 16;
 #endif
+// A level that was compiled with the options of a lower one would be right, and slow without a word.
+constexpr char level_of(const char* name) { return name[1]; }
+#define FARFIELD_TEXT_(x) #x
+#define FARFIELD_TEXT(x) FARFIELD_TEXT_(x)
+static_assert(kWidth == 16 << (level_of(FARFIELD_TEXT(FARFIELD_ISA_NAMESPACE)) - '2'));
+#undef FARFIELD_TEXT
+#undef FARFIELD_TEXT_
 constexpr int kLane = 16;
 using Bytes = std::uint8_t __attribute__((vector_size(kWidth)));
 using Words = std::uint16_t __attribute__((vector_size(kWidth)));  // x86 shifts words, not bytes
