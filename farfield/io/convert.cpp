@@ -251,7 +251,7 @@ bool holds_product(const std::filesystem::path& from) {
   const auto bytes = npz::file_bytes(from);
   if (bytes->size() < 4) return false;
   bytes->read(0, std::as_writable_bytes(std::span(head)));
-  if (head != "PK\x03\x04" && !head.starts_with("BZh")) return false;
+  if (head != "PK\x03\x04") return false;  // packed again (.npz.bz2) are scans only
   return !npz::Npz::open(from).has("data");
 }
 }  // namespace
