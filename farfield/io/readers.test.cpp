@@ -148,6 +148,10 @@ TEST_F(Reader, CxiContradictionsAreSaid) {
   EXPECT_CONTAINS(e.text, "parsec");
   e = make([](auto& f) { f.write("/entry_1/instrument_1/source_1/illumination", counts({2, 2, 8, 8})); });
   EXPECT_CONTAINS(e.text, "not (mode, y, x)");
+  e = make([](auto& f) { f.write("/entry_1/farfield/frame_id", numbers({3}, {0, 2, 2})); });
+  EXPECT_CONTAINS(e.text, "frame number 2 comes twice");
+  e = make([](auto& f) { f.write("/entry_1/farfield/frame_id", numbers({3}, {0, 1e300, 2})); });
+  EXPECT_CONTAINS(e.text, "whole number");
 }
 
 TEST(Cxi, PositionsAndTranslationsAreInverse) {

@@ -123,6 +123,21 @@ void check_positions(const std::vector<double>& y, const std::vector<double>& x,
   throw Error(ErrorCode::corrupt_data, fmt::format("none of the {} positions is a finite number", y.size())).at(where);
 }
 
+std::vector<model::FrameId> frame_ids(const std::vector<double>& numbers, const std::string& where) {
+  std::vector<model::FrameId> ids;
+  ids.reserve(numbers.size());
+  for (const double n : numbers) {
+    if (!(n >= 0 && n < 9e15) || n != std::trunc(n))
+      throw Error(ErrorCode::corrupt_data, fmt::format("frame number {} must be a whole number >= 0", n)).at(where);
+    ids.push_back(static_cast<model::FrameId>(n));
+  }
+  std::vector<model::FrameId> sorted = ids;
+  std::sort(sorted.begin(), sorted.end());
+  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+    throw Error(ErrorCode::corrupt_data, fmt::format("frame number {} comes twice", *twice)).at(where);
+  return ids;
+}
+
 void check_mask(core::View<const std::uint32_t, 2> mask, const std::string& where) {
   if (mask.empty() || std::any_of(mask.begin(), mask.end(), [](std::uint32_t m) { return m == 0; })) return;
   throw Error(ErrorCode::corrupt_data, fmt::format("the mask hides all {} pixels (0 means good)", mask.size())).at(where);

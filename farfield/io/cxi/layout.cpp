@@ -253,7 +253,7 @@ ScanLayout read_layout(const hdf5::File& file, const std::string& entry) {
   read_metadata(file, entry, a);
   read_inputs(file, entry, a);
   if (const auto ids = file.find_dataset(entry + "/farfield/frame_id"))
-    for (const double id : hdf5::numbers(*ids)) layout.ids.push_back(static_cast<model::FrameId>(id));
+    layout.ids = frame_ids(hdf5::numbers(*ids), ids->where());
   for (const auto& name : file.list(entry + "/farfield/values"))
     if (const auto values = file.find_dataset(entry + "/farfield/values/" + name)) layout.values[name] = hdf5::numbers(*values);
   return layout;

@@ -44,15 +44,14 @@ std::optional<std::string> text(const File& file, const std::string& path) {
 
 std::vector<double> numbers(const Dataset& dataset) { return numbers_of(dataset.read(Index{1} << 30), dataset.where()); }
 
-core::Array<std::uint32_t, 2> mask(const Dataset& dataset) {
+void for_each_image(const Dataset& dataset, const std::function<void(const core::AnyArray&)>& f) {
   const auto& shape = dataset.shape();
-  if (dataset.rank() <= 2) return mask_of(dataset.read(Index{1} << 30), dataset.where());
+  if (dataset.rank() < 2) throw Error(ErrorCode::corrupt_data, fmt::format("an array of shape ({}) is not (y, x)", fmt::join(shape, ", "))).at(dataset.where());
   const Index ny = shape[shape.size() - 2], nx = shape[shape.size() - 1];
   const core::DType type = dataset.dtype();
   Index bytes = core::item_size(type);
   if (__builtin_mul_overflow(bytes, ny, &bytes) || __builtin_mul_overflow(bytes, nx, &bytes) || bytes > (Index{1} << 30))
-    throw Error(ErrorCode::corrupt_data, fmt::format("a mask of {} x {} pixels is not possible", ny, nx)).at(dataset.where());
-  core::Array<std::uint32_t, 2> all({ny, nx});
+    throw Error(ErrorCode::corrupt_data, fmt::format("an image of {} x {} pixels is not possible", ny, nx)).at(dataset.where());
   core::AnyArray one(type, {ny, nx});
   std::vector<Index> start(shape.size(), 0), box(shape.size(), 1);
   box[shape.size() - 2] = ny;
@@ -61,9 +60,17 @@ core::Array<std::uint32_t, 2> mask(const Dataset& dataset) {
     Index rest = i;
     for (std::size_t r = shape.size() - 2; r-- > 0; rest /= shape[r]) start[r] = rest % shape[r];
     dataset.read_box(start, box, one.data());
-    const auto m = mask_of(one, dataset.where());
-    for (Index p = 0; p < all.size(); ++p) all.data()[p] |= m.data()[p];
+    f(one);
   }
+}
+
+core::Array<std::uint32_t, 2> mask(const Dataset& dataset) {
+  core::Array<std::uint32_t, 2> all;
+  for_each_image(dataset, [&](const core::AnyArray& image) {
+    const auto m = mask_of(image, dataset.where());
+    if (all.empty()) all = core::Array<std::uint32_t, 2>(m.extents());
+    for (Index p = 0; p < all.size(); ++p) all.data()[p] |= m.data()[p];
+  });
   return all;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Numbers with units, masks and arrays out of HDF5 datasets.
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ std::optional<double> number(const File& file, const std::string& path);
 std::optional<std::string> text(const File& file, const std::string& path);
 /// Whole dataset as doubles (at most 1 GiB).
 std::vector<double> numbers(const Dataset& dataset);
+/// Calls f with each image(y, x) of a dataset of rank >= 2, one in memory at a time.
+void for_each_image(const Dataset& dataset, const std::function<void(const core::AnyArray&)>& f);
 /// mask(y, x), 0 = good; a mask per frame is read frame by frame and joined: bad in one, bad in all.
 core::Array<std::uint32_t, 2> mask(const Dataset& dataset);
 

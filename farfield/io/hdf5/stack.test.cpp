@@ -3,6 +3,7 @@
 #include <random>
 
 #include "farfield/io/hdf5/filters.hpp"
+#include "farfield/io/hdf5/library.hpp"
 #include "farfield/io/testing.hpp"
 
 namespace farfield::io::hdf5 {
@@ -110,6 +111,30 @@ TEST(Stack, ExternalLinksAreFollowed) {
   const auto e = caught([&] { file.dataset("/dangling"); });
   EXPECT_EQ(e.code, ErrorCode::not_found);
   EXPECT_CONTAINS(e.text, "gone.h5");
+}
+
+TEST(Stack, VirtualDatasetsOverCompressedFiles) {
+  const testing::TemporaryFolder folder;
+  const auto all = noise<std::uint16_t>({4, 6, 8});
+  { File::create(folder / "part.h5", folder / "part.h5").write("/d", all, {{1, 6, 8}, {}, {bitshuffle_lz4(2)}}); }
+  {
+    // Frames 0 and 1 of the view are frames 2 and 3 of the part.
+    const Lock lock;
+    const Handle file(H5Fcreate((folder / "view.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+    const hsize_t view[] = {2, 6, 8}, part[] = {4, 6, 8}, start[] = {2, 0, 0};
+    const Handle view_space(H5Screate_simple(3, view, nullptr)), part_space(H5Screate_simple(3, part, nullptr)), list(H5Pcreate(H5P_DATASET_CREATE));
+    H5Sselect_hyperslab(part_space.get(), H5S_SELECT_SET, start, nullptr, view, nullptr);
+    H5Pset_virtual(list.get(), view_space.get(), (folder / "part.h5").c_str(), "/d", part_space.get());
+    const Handle d(H5Dcreate2(file.get(), "/v", H5T_NATIVE_UINT16, view_space.get(), H5P_DEFAULT, list.get(), H5P_DEFAULT));
+    ASSERT_TRUE(d);
+  }
+  const auto file = File::open(folder / "view.h5");
+  std::vector<Dataset> one;
+  one.push_back(file.dataset("/v"));
+  const Stack stack(std::move(one));
+  core::AnyArray last(core::DType::u16, {2, 6, 8});
+  std::memcpy(last.data(), static_cast<const std::byte*>(all.data()) + all.bytes() / 2, static_cast<std::size_t>(last.bytes()));
+  expect_frames(stack, last, 1, nullptr);
 }
 
 TEST(Stack, DamagedChunkCostsItsFramesOnly) {

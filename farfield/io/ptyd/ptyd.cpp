@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "farfield/io/arrays.hpp"
 #include "farfield/io/hdf5/quantity.hpp"
 
 namespace farfield::io::ptyd {
@@ -46,9 +47,11 @@ void hide(core::Array<std::uint32_t, 2>& mask, const hdf5::Dataset& weights) {
   if (mask.extent(0) != ny || mask.extent(1) != nx)
     throw Error(ErrorCode::corrupt_data, fmt::format("weights of {} x {} pixels, those before had {} x {}", ny, nx, mask.extent(0), mask.extent(1)))
         .at(weights.where());
-  const auto values = hdf5::numbers(weights);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    if (values[i] == 0) mask.data()[static_cast<Index>(i) % mask.size()] = model::pixel_mask::kUser;
+  hdf5::for_each_image(weights, [&](const core::AnyArray& image) {
+    const auto values = numbers_of(image, weights.where());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (values[i] == 0) mask.data()[i] = model::pixel_mask::kUser;
+  });
 }
 
 bool is_number(const std::optional<hdf5::Dataset>& d) { return d && !d->is_text() && d->size() >= 1; }
@@ -62,6 +65,7 @@ ScanLayout read_layout(const hdf5::File& file) {
   const auto chunks = chunks_in_order(file);
   if (chunks.empty()) throw Error(ErrorCode::not_found, "there is no chunk with data below /chunks").at(file.name());
   bool numbered = true;
+  std::vector<double> indices_of_all;
   for (const auto& chunk : chunks) {
     auto data = file.dataset(chunk + "/data");
     const Index frames = data.rank() >= 3 ? data.shape()[0] : 1;
@@ -76,10 +80,10 @@ ScanLayout read_layout(const hdf5::File& file) {
     }
     const auto indices = list_of_numbers(file, chunk + "/indices");
     numbered = numbered && static_cast<Index>(indices.size()) == frames;
-    for (const double i : indices) layout.ids.push_back(static_cast<model::FrameId>(i));
+    indices_of_all.insert(indices_of_all.end(), indices.begin(), indices.end());
     if (const auto weights = file.find_dataset(chunk + "/weights")) hide(a.detector.pixel_mask, *weights);
   }
-  if (!numbered) layout.ids.clear();
+  if (numbered) layout.ids = frame_ids(indices_of_all, "/chunks/*/indices in " + file.name());
   if (layout.y.empty()) {
     // Positions of the whole scan, kept apart from the chunks.
     const auto all = list_of_numbers(file, "/common/positions_scan");
