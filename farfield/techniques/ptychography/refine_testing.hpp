@@ -48,7 +48,9 @@ public:
     model.emplace(kernels(), operators::Propagator::far_field(state.shape.ny, state.shape.nx, math::FftEffort::estimate), patterns,
                   preparation.valid(), preparation.saturation(), options.likelihood);
     workspaces.emplace_back(state.shape, state.modes());
-    algorithm = make_lsqml(options);
+    algorithm = options.algorithm == AlgorithmKind::lsqml  ? make_lsqml(options)
+                : options.algorithm == AlgorithmKind::cgml ? make_cgml(options)
+                                                           : make_projection(options);
     cover(state, patterns, {1, 0}, 4);
     if (tiles != nullptr) tiles->align(state, *model);
   }
@@ -67,7 +69,7 @@ public:
     ModulusSums sums = algorithm->iterate(p);
     if (tiles != nullptr) {
       sums = tiles->total(sums);
-      tiles->average(state, *model);
+      if (!algorithm->full_batch()) tiles->average(state, *model);
     }
     if (f.opr_modes > 0) refine_probe_variation(state, workspaces, slots(), kernels(), sharing);
     if (f.background) refine_background(state, workspaces, static_cast<Index>(slots().size()), options.likelihood, sharing);
