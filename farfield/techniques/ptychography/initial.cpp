@@ -378,11 +378,12 @@ void rescale_probe(State& s, const StartInputs& in) {
   const auto& ready = in.model.patterns().ready();
   constexpr std::size_t kSample = 64;  // patterns; their total counts then scatter by less than a few per cent
   const std::size_t step = std::max<std::size_t>(1, ready.size() / kSample);
-  double power = 0, mean = 0;
+  double power = 0, counts[2] = {0, static_cast<double>(in.counts.size())};
   for (const cfloat& v : s.probe) power += static_cast<double>(math::abs2(v));
-  for (const double c : in.counts) mean += c / static_cast<double>(in.counts.size());
+  for (const double c : in.counts) counts[0] += c;
+  in.sharing.sum(std::span<double>(counts));
   if (!(power > 0)) throw Error(ErrorCode::corrupt_data, "the starting probe is zero everywhere");
-  const auto roughly = static_cast<float>(std::sqrt(std::max(mean, 1e-30) / power));  // in the range of floats
+  const auto roughly = static_cast<float>(std::sqrt(std::max(counts[0] / counts[1], 1e-30) / power));  // in the range of floats
   for (cfloat& v : s.probe) v *= roughly;
 
   const auto background = std::exchange(s.background, {});
