@@ -25,6 +25,7 @@ while [ $# -gt 0 ]; do
       while [ $# -gt 1 ] && [[ $2 != --* ]]; do rooms+=("${2//\//_}"); shift; done ;;
     --since)
       [ $# -gt 1 ] || { echo "--since needs a revision" >&2; exit 2; }
+      git rev-parse --verify --quiet "$2^{commit}" >/dev/null || { echo "--since: no revision $2" >&2; exit 2; }
       since=$2; shift ;;
     -h | --help) usage; exit 0 ;;
     *) echo "unknown option $1" >&2; usage >&2; exit 2 ;;

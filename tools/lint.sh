@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 what=${1:?format, tidy or fix} since=${2:-}
 
 if [ -n "$since" ]; then
+  git rev-parse --verify --quiet "$since^{commit}" >/dev/null || { echo "no revision $since" >&2; exit 2; }
   mapfile -t files < <(git diff --name-only --diff-filter=d "$since" -- '*.cpp' '*.hpp')
 else
   mapfile -t files < <(git ls-files '*.cpp' '*.hpp')
