@@ -36,7 +36,8 @@ done
 # Rooms whose code runs on several threads: the ones that the thread sanitizer looks at.
 threaded_rooms=" core codec io parallel pipeline operators techniques_ptychography techniques_statistics "
 jobs=$(nproc)
-[ $long = no ] || export FARFIELD_LONG=1
+# Soak tests ask for FARFIELD_LONG; properties are tried on a hundred times as many cases.
+[ $long = no ] || export FARFIELD_LONG=1 RC_PARAMS="max_success=10000"
 
 passed=0 failed=0 skipped=0
 failures=() # one line each: what, and how to see it again
