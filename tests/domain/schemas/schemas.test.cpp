@@ -30,8 +30,8 @@ class Schemas : public testing::TestWithParam<NamedVerb> {
 protected:
   const core::OptionSchema& options_ = GetParam().verb->options;
 };
-INSTANTIATE_TEST_SUITE_P(Verbs, Schemas, testing::ValuesIn(verbs()), [](const auto& info) {
-  std::string name = info.param.name;
+INSTANTIATE_TEST_SUITE_P(Verbs, Schemas, testing::ValuesIn(verbs()), [](const auto& test) {
+  std::string name = test.param.name;
   for (char& c : name)
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   return name;
@@ -61,7 +61,9 @@ TEST_P(Schemas, EveryOptionIsExplained) {
   for (const auto& option : options_.options()) {
     EXPECT_FALSE(option.help.empty()) << option.name;
     EXPECT_EQ(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-"), std::string::npos) << option.name;
-    if (option.type == core::OptionType::choice) EXPECT_GE(option.rules.choices.size(), 2U) << option.name;
+    if (option.type == core::OptionType::choice) {
+      EXPECT_GE(option.rules.choices.size(), 2U) << option.name;
+    }
     EXPECT_LE(option.rules.min, option.rules.max) << option.name;
   }
 }
