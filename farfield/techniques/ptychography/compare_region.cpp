@@ -117,7 +117,11 @@ Region illuminated_region(const model::Product& product) {
   const auto* probe = product.find("probe");
   if (!at || probe == nullptr || probe->data.rank() != 3) return whole;
   const Spot spot = spot_of(probe->data.to<cfloat, 3>());
-  const double half = std::max(1.0, spot.diameter / (2 * std::sqrt(2.0)));
+  // Larger squares first, which close the gaps between positions that half a scan has; what they add at the border
+  // is taken off again.
+  const double inscribed = std::max(1.0, spot.diameter / (2 * std::sqrt(2.0))),
+               half = std::max(1.0, 0.75 * spot.diameter);
+  const auto surplus = static_cast<Index>(std::lround(half - inscribed));
 
   // Each square adds its four corners; sums along y and x then count the squares over a pixel.
   Array<std::int32_t, 2> count({ny + 1, nx + 1});
@@ -142,7 +146,8 @@ Region illuminated_region(const model::Product& product) {
     }
   }
   const Region region = largest_rectangle(lit.view());
-  return region.area() > 0 ? region : whole;
+  if (region.ny <= 2 * surplus || region.nx <= 2 * surplus) return whole;
+  return {region.y + surplus, region.x + surplus, region.ny - 2 * surplus, region.nx - 2 * surplus};
 }
 
 }  // namespace farfield::techniques::ptychography

@@ -25,9 +25,9 @@ Region largest_rectangle(core::View<const std::uint8_t, 2> mask);
 std::optional<core::Array<double, 2>> positions_px(const model::Product& product);
 
 /// The largest rectangle illuminated by the scan: each position lights the square inscribed in the disc of the
-/// probe's effective diameter around its centre of mass. Needs positions (as above) and "probe" (mode, y, x) in the
-/// product; without them the whole object. Throws `invalid_argument` when the product has no complex "object" (y, x) or
-/// it is not finite.
+/// probe's effective diameter around its centre of mass; gaps up to 1.5 diameters wide are bridged. Needs positions (as
+/// above) and "probe" (mode, y, x) in the product; without them the whole object. Throws `invalid_argument` when the
+/// product has no complex "object" (y, x) or it is not finite.
 Region illuminated_region(const model::Product& product);
 
 /// "object" as single-precision complex numbers; errors as above.

@@ -91,13 +91,16 @@ RingCorrelation ring_correlation(View<const cfloat, 2> a, View<const cfloat, 2> 
 }
 
 std::optional<double> crossing(const RingCorrelation& curve, const std::vector<double>& threshold) {
-  constexpr std::size_t kFirst = 2;
-  for (std::size_t r = kFirst; r < curve.frc.size(); ++r) {
-    const double above = curve.frc[r] - threshold[r];
-    if (above >= 0) continue;
-    if (r == kFirst) return 0;
-    const double before = curve.frc[r - 1] - threshold[r - 1];
-    return curve.frequency[r - 1] + (curve.frequency[r] - curve.frequency[r - 1]) * before / (before - above);
+  constexpr std::size_t kFirst = 2, kStay = 3;
+  const std::size_t rings = curve.frc.size();
+  std::size_t below = 0;  // rings in a row, up to r
+  for (std::size_t r = kFirst; r < rings; ++r) {
+    below = curve.frc[r] < threshold[r] ? below + 1 : 0;
+    if (below < kStay && !(below > 0 && r + 1 == rings)) continue;
+    const std::size_t at = r + 1 - below;  // the first of them
+    if (at == kFirst) return 0;
+    const double before = curve.frc[at - 1] - threshold[at - 1], after = curve.frc[at] - threshold[at];
+    return curve.frequency[at - 1] + (curve.frequency[at] - curve.frequency[at - 1]) * before / (before - after);
   }
   return std::nullopt;
 }

@@ -28,8 +28,9 @@ struct RingCorrelation {
 /// Throws `invalid_argument` unless both have one shape, at least 16 x 16.
 RingCorrelation ring_correlation(core::View<const core::cfloat, 2> a, core::View<const core::cfloat, 2> b, bool real);
 
-/// Where the curve first falls below the threshold (linear between rings, from the third ring: the lowest two
-/// hold the window's shape). 0: it is below from the start. Empty: it never falls below.
+/// Where the curve first falls below the threshold and stays there for three rings or to the end: a single ring of few
+/// values falls below by chance. Linear between rings, from the third ring: the lowest two hold the window's shape.
+/// 0: it is below from the start. Empty: it never falls below.
 std::optional<double> crossing(const RingCorrelation& curve, const std::vector<double>& threshold);
 
 }  // namespace farfield::techniques::ptychography

@@ -83,12 +83,14 @@ TEST(RingCorrelation, ThresholdsAreThoseOfThePaper) {
 
 TEST(RingCorrelation, CrossingIsInterpolatedAndTold) {
   RingCorrelation c;
-  c.frequency = {0, 0.1, 0.2, 0.3, 0.4};
-  c.frc = {0.1, 0.2, 0.9, 0.7, 0.1};
-  const std::vector<double> half(5, 0.5);
-  EXPECT_NEAR(*crossing(c, half), 0.3 + 0.1 * 0.2 / 0.6, 1e-12);  // the first two rings do not count
-  EXPECT_FALSE(crossing(c, std::vector<double>(5, 0.05)));
-  EXPECT_EQ(crossing(c, std::vector<double>(5, 0.95)), 0);
+  c.frequency = {0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4};
+  c.frc = {0.1, 0.2, 0.9, 0.4, 0.8, 0.7, 0.1, 0.2, 0.1};
+  const auto at = [&](double threshold) { return crossing(c, std::vector<double>(9, threshold)); };
+  // The first two rings do not count, nor does the one at 0.15 that is alone.
+  EXPECT_NEAR(*at(0.5), 0.25 + 0.05 * 0.2 / 0.6, 1e-12);
+  EXPECT_FALSE(at(0.05));
+  EXPECT_EQ(at(0.95), 0);
+  EXPECT_NEAR(*at(0.15), 0.35 + 0.05 * 0.05 / 0.1, 1e-12);  // the last ring has none after it
 }
 
 TEST(RingCorrelation, RefusesShapes) {
