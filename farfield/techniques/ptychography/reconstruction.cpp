@@ -317,10 +317,11 @@ private:
     if (tiles_ && !algorithm_->full_batch()) tiles_->average(state_, *model_);
     if (tiles_) sent_bytes_ += tiles_->bytes_sent() - sent_before;
     ++passes_here_;
-    if (stop.stop_requested() || !std::isfinite(sums.cost)) return sums;
+    const bool broken = !std::isfinite(sums.cost);
+    if (stop.stop_requested() || (tiles_ ? tiles_->agree(broken) : broken)) return sums;
 
     if (pass.update_opr) refine_probe_variation(state_, workspaces_, ready, model_->kernels(), sharing());
-    if (fit_background) refine_background(state_, workspaces_, static_cast<Index>(ready.size()), o.likelihood, sharing());
+    if (fit_background) refine_background(state_, patterns(), ready, workspaces_, o.likelihood, sharing());
     bool place = false;
     if (o.fit_intensity && o.intensity_plan.active(k)) {
       refine_intensity(state_, ready, observations_, sharing());

@@ -72,7 +72,7 @@ public:
       if (!algorithm->full_batch()) tiles->average(state, *model);
     }
     if (f.opr_modes > 0) refine_probe_variation(state, workspaces, slots(), kernels(), sharing);
-    if (f.background) refine_background(state, workspaces, static_cast<Index>(slots().size()), options.likelihood, sharing);
+    if (f.background) refine_background(state, patterns, slots(), workspaces, options.likelihood, sharing);
     if (f.intensity) refine_intensity(state, slots(), observations, sharing);
     if (f.positions) refine_positions(state, patterns, slots(), observations, options, sharing);
     const Regrid old{state.origin_y, state.origin_x, state.object.extents()};
