@@ -12,9 +12,9 @@ void save_state(const State& s, technique::Sink& sink) {
   put_values(sink, "state/extents", extents);
   put_values(sink, "state/origin", std::vector<double>{s.origin_y, s.origin_x});
   put_values(sink, "state/probe", s.probe);
-  put_values(sink, "state/eigen_probes", s.eigen_probes);
+  if (!s.eigen_probes.empty()) put_values(sink, "state/eigen_probes", s.eigen_probes);
   put_values(sink, "state/object", s.object);
-  put_values(sink, "state/background", s.background);
+  if (!s.background.empty()) put_values(sink, "state/background", s.background);
   put_values(sink, "state/y", s.y);
   put_values(sink, "state/x", s.x);
   put_values(sink, "state/amplitude", s.amplitude);

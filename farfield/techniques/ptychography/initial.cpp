@@ -375,13 +375,15 @@ void fill_object(State& s, double old_y, double old_x, std::array<Index, 2> old_
 }
 
 void rescale_probe(State& s, const StartInputs& in) {
-  const auto& ready = in.model.patterns().ready();
-  constexpr std::size_t kSample = 64;  // patterns; their total counts then scatter by less than a few per cent
-  const std::size_t step = std::max<std::size_t>(1, ready.size() / kSample);
-  double power = 0, counts[2] = {0, static_cast<double>(in.counts.size())};
+  const Patterns& patterns = in.model.patterns();
+  double power = 0, counts[3] = {0, static_cast<double>(in.counts.size()), 0};
   for (const cfloat& v : s.probe) power += static_cast<double>(math::abs2(v));
   for (const double c : in.counts) counts[0] += c;
+  counts[2] = static_cast<double>(patterns.ready().size());
   in.sharing.sum(std::span<double>(counts));
+  // A sample whose mean scatters by less than a per cent or two; by frame, so that it is the same for any tiles.
+  constexpr double kSample = 64;
+  const auto every = std::max<model::FrameId>(1, static_cast<model::FrameId>(counts[2] / kSample));
   if (!(power > 0)) throw Error(ErrorCode::corrupt_data, "the starting probe is zero everywhere");
   const auto roughly = static_cast<float>(std::sqrt(std::max(counts[0] / counts[1], 1e-30) / power));  // in the range of floats
   for (cfloat& v : s.probe) v *= roughly;
@@ -389,9 +391,10 @@ void rescale_probe(State& s, const StartInputs& in) {
   const auto background = std::exchange(s.background, {});
   Workspace w(s.shape, s.modes());
   double sums[2] = {0, 0};  // model, measured
-  for (std::size_t i = 0; i < ready.size(); i += step) {
-    in.model.exit_waves(s, ready[i], w);
-    const auto seen = in.model.compare(s, ready[i], w);
+  for (const Index slot : patterns.ready()) {
+    if (patterns.id(slot) % every != 0) continue;
+    in.model.exit_waves(s, slot, w);
+    const auto seen = in.model.compare(s, slot, w);
     sums[0] += seen.model_intensity;
     sums[1] += seen.measured_intensity;
     for (Index p = 0; p < background.size(); ++p) sums[1] -= static_cast<double>(background.data()[p]);
