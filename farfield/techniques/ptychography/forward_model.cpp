@@ -9,7 +9,7 @@ Workspace::Workspace(Shape shape, int modes)
       shifted_store({modes, shape.ny, shape.nx}),
       term({shape.ny, shape.nx}),
       varied({shape.ny, shape.nx}),
-      row(static_cast<std::size_t>(2 * (shape.nx + kTaps))),
+      row({row_scratch(shape.nx)}),
       psi(static_cast<std::size_t>(modes)),
       p(static_cast<std::size_t>(modes)) {
   reset();

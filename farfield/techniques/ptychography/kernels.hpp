@@ -84,13 +84,16 @@ struct StepSums {
   }
 };
 
+/// Floats of row scratch that the kernels want: padded rows, one for each tap and a few to keep.
+constexpr Index row_scratch(Index nx) { return (2 * kTaps + 2) * (2 * nx + 64); }
+
 struct Kernels {
   core::Isa isa;
 
   /// shifted = S probe; psi = shifted * object window. psi may be null. With S the identity, `shifted`
-  /// is not written (use the probe itself). `row` is scratch of 2 (nx + kTaps) floats.
-  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride,
-                    cfloat* shifted, cfloat* psi, float* row);
+  /// is not written (use the probe itself). `row` is scratch of row_scratch(nx) floats, 64-byte aligned.
+  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride, cfloat* shifted,
+                    cfloat* psi, float* row);
 
   ModulusSums (*modulus)(const ModulusTask&);
 
@@ -101,6 +104,17 @@ struct Kernels {
 
   /// sum += S^T term: the probe gradient moved back to the unshifted probe.
   void (*unshift_add)(Shape, const SubPixelShift&, const cfloat* term, cfloat* sum, float* row);
+
+  /// gradients() and unshift_add() in one sweep, for one mode: gradient += conj(p) chi, illumination += |p|^2,
+  /// probe += S^T (conj(object) chi). `term` is a scratch tile.
+  void (*back_project)(Shape, const SubPixelShift&, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
+                       cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe, cfloat* term, float* row);
+
+  /// One row of a preconditioned direction from the shares of several threads: g = sum gradients,
+  /// l = sum illuminations, delta = g / (l + floor) (may be gradients[0]). Returns a_chi = sum Re(conj(delta) g)
+  /// and aa = sum |delta|^2 l: the two sums whose ratio is the least-squares step along delta.
+  StepSums (*direction)(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float floor,
+                        cfloat* delta);
 
   /// a = delta_object p, b = delta_p object (one mode).
   StepSums (*step_sums)(Shape, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
@@ -118,6 +132,10 @@ struct Kernels {
   double (*dot)(Index n, const cfloat* a, const cfloat* b);
   double (*norm2)(Index n, const cfloat* a);
   float (*max_abs2)(Index n, const cfloat* a);
+  /// Largest of n values >= 0.
+  float (*largest)(Index n, const float* a);
+  /// a_i += |b_i|^2 over n complex numbers b.
+  void (*add_abs2)(Index n, const cfloat* b, float* a);
   /// a += s b over n complex numbers.
   void (*axpy)(Index n, float s, const cfloat* b, cfloat* a);
 };

@@ -47,6 +47,17 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
   }
 }
 
+/// S^T is S with its taps reversed; they then begin at x - 2.
+struct ReversedTaps {
+  float y[kTaps], x[kTaps];
+  explicit ReversedTaps(const SubPixelShift& shift) {
+    for (int k = 0; k < kTaps; ++k) {
+      y[k] = shift.y[kTaps - 1 - k];
+      x[k] = shift.x[kTaps - 1 - k];
+    }
+  }
+};
+
 void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float* row) {
   if (shift.identity) {
     const float* t = f(term);
@@ -54,14 +65,10 @@ void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat
     sweep(2 * s.size(), [&](Index i, auto part) { store(out + i, load(out + i, part) + load(t + i, part), part); });
     return;
   }
-  float ty[kTaps], tx[kTaps];
-  for (int k = 0; k < kTaps; ++k) {
-    ty[k] = shift.y[kTaps - 1 - k];
-    tx[k] = shift.x[kTaps - 1 - k];
-  }
-  const Horizontal horizontal(tx);
+  const ReversedTaps taps(shift);
+  const Horizontal horizontal(taps.x);
   for (Index y = 0; y < s.ny; ++y) {
-    vertical(s, ty, 2, term, y, row);
+    vertical(s, taps.y, 2, term, y, row);
     float* out = f(sum + y * s.nx);
     const float* r = row + 2;  // the first tap of the adjoint is at x - 2
     sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + horizontal(r + i, part), part); });
@@ -178,6 +185,8 @@ ModulusSums modulus(const ModulusTask& t) {
   }
 }
 
+void add_abs2(Index n, const cfloat* b, float* a);
+
 template <bool kIllumination, bool kTerm>
 void gradients_as(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
                   Index gradient_stride, float* illumination, cfloat* term) {
@@ -191,10 +200,7 @@ void gradients_as(Shape s, const cfloat* chi, const cfloat* p, const cfloat* obj
     });
     if constexpr (kIllumination) {
       float* l = illumination + y * gradient_stride;
-      Index x = 0;
-      for (; x + kLanes <= s.nx; x += kLanes)
-        store(l + x, load(l + x, Full{}) + abs2(load(q + 2 * x, Full{}), load(q + 2 * x + kLanes, Full{})), Full{});
-      for (; x < s.nx; ++x) l[x] += q[2 * x] * q[2 * x] + q[2 * x + 1] * q[2 * x + 1];
+      add_abs2(s.nx, p + y * s.nx, l);
     }
   }
 }
@@ -213,6 +219,87 @@ void gradients(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object
     if (term != nullptr) go(false_type{}, true_type{});
     else go(false_type{}, false_type{});
   }
+}
+
+/// The rows of S^T's horizontal pass live in a ring of kTaps rows in level 1; an output row is written as
+/// soon as the rows it needs are there. The first rows are kept for the wrap-around at the end.
+void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
+                  cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe, cfloat* term, float* row) {
+  constexpr Index kKept = kTaps - 1;
+  if (shift.identity || s.ny < 2 * kTaps) {
+    gradients(s, chi, p, object, stride, gradient, gradient_stride, illumination, term);
+    unshift_add(s, shift, term, probe, row);
+    return;
+  }
+  const ReversedTaps taps(shift);
+  const Vertical sum_rows(taps.y);
+  const Horizontal horizontal(taps.x);
+  const Index step = 2 * s.nx + 64;
+  const auto filtered = [&](Index y) {
+    const Index at = y < kKept ? 1 + y : 1 + kKept + y % kTaps;
+    return row + at * step;
+  };
+  const auto emit = [&](Index y) {
+    const float* source[kTaps];
+    for (int k = 0; k < kTaps; ++k) source[k] = filtered((y - 2 + k + s.ny) % s.ny);
+    float* out = f(probe + y * s.nx);
+    sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + sum_rows(source, i, part), part); });
+  };
+  for (Index y = 0; y < s.ny; ++y) {
+    const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
+    float *g = f(gradient + y * gradient_stride), *t = row + 2 * kMargin;
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec vc = load(c + i, part);
+      store(g + i, load(g + i, part) + conj_mul(load(q + i, part), vc), part);
+      store(t + i, conj_mul(load(o + i, part), vc), part);
+    });
+    if (illumination != nullptr) add_abs2(s.nx, p + y * s.nx, illumination + y * gradient_stride);
+    wrap_margins(s.nx, row);
+    float* u = filtered(y);
+    sweep(2 * s.nx, [&](Index i, auto part) { store(u + i, horizontal(row + 2 + i, part), part); });
+    if (y >= kKept) emit(y - 3);
+  }
+  for (const Index y : {s.ny - 3, s.ny - 2, s.ny - 1, Index{0}, Index{1}}) emit(y);
+}
+
+StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float floor, cfloat* delta) {
+  StepSums sums;
+  Vec with_g = set(0), with_l = set(0);
+  const Vec v_floor = set(floor);
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes) {  // kLanes pixels: two vectors of complex numbers
+    Vec ga = load(f(gradients[0] + i), Full{}), gb = load(f(gradients[0] + i) + kLanes, Full{}), l = load(illuminations[0] + i, Full{});
+    for (int t = 1; t < parts; ++t) {
+      ga = ga + load(f(gradients[t] + i), Full{});
+      gb = gb + load(f(gradients[t] + i) + kLanes, Full{});
+      l = l + load(illuminations[t] + i, Full{});
+    }
+    const Vec r = set(1) / (l + v_floor);
+    Vec ra, rb, la, lb;
+    twice(r, ra, rb);
+    twice(l, la, lb);
+    const Vec da = ga * ra, db = gb * rb;
+    with_g = fma(da, ga, fma(db, gb, with_g));
+    with_l = fma(da * da, la, fma(db * db, lb, with_l));
+    store(f(delta + i), da, Full{});
+    store(f(delta + i) + kLanes, db, Full{});
+  }
+  sums.a_chi = static_cast<double>(sum(with_g));
+  sums.aa = static_cast<double>(sum(with_l));
+  for (; i < n; ++i) {
+    float re = 0, im = 0, l = 0;
+    for (int t = 0; t < parts; ++t) {
+      re += f(gradients[t])[2 * i];
+      im += f(gradients[t])[2 * i + 1];
+      l += illuminations[t][i];
+    }
+    const float r = 1 / (l + floor), d2 = (re * re + im * im) * r;
+    sums.a_chi += static_cast<double>(d2);
+    sums.aa += static_cast<double>(d2 * r * l);
+    f(delta)[2 * i] = re * r;
+    f(delta)[2 * i + 1] = im * r;
+  }
+  return sums;
 }
 
 /// Re(conj(a) b) of interleaved pairs is the plain product of floats, summed over both.
@@ -314,6 +401,19 @@ float max_abs2(Index n, const cfloat* a) {
   return largest(m);
 }
 
+float largest(Index n, const float* a) {
+  Vec m = set(0);
+  sweep(n, [&](Index i, auto part) { m = max(m, load(a + i, part)); });
+  return math::simd::FARFIELD_ISA_NAMESPACE::largest(m);
+}
+
+void add_abs2(Index n, const cfloat* b, float* a) {
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    store(a + i, load(a + i, Full{}) + abs2(load(f(b + i), Full{}), load(f(b + i) + kLanes, Full{})), Full{});
+  for (; i < n; ++i) a[i] += f(b)[2 * i] * f(b)[2 * i] + f(b)[2 * i + 1] * f(b)[2 * i + 1];
+}
+
 void axpy(Index n, float s, const cfloat* b, cfloat* a) {
   const Vec vs = set(s);
   sweep(2 * n, [&](Index i, auto part) { store(f(a) + i, fma(vs, load(f(b) + i, part), load(f(a) + i, part)), part); });
@@ -332,8 +432,8 @@ constexpr core::Isa level() {
 }  // namespace
 
 const Kernels& kernels() {
-  static const Kernels table{level(),       exit_wave,  modulus, gradients, unshift_add, step_sums,
-                             position_sums, pie_update, dot,     norm2,     max_abs2,    axpy};
+  static const Kernels table{level(),   exit_wave,     modulus,    gradients, unshift_add, back_project, direction,
+                             step_sums, position_sums, pie_update, dot,       norm2,       max_abs2,     largest, add_abs2, axpy};
   return table;
 }
 

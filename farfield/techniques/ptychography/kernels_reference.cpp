@@ -93,8 +93,31 @@ void add_sums(StepSums& sums, cdouble chi, cdouble a, cdouble b) {
   sums.ab += (std::conj(a) * b).real();
 }
 
-StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                   const cfloat* delta_object, Index delta_stride, const cfloat* delta_p) {
+void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
+                  cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe, cfloat* term, float* row) {
+  gradients(s, chi, p, object, stride, gradient, gradient_stride, illumination, term);
+  unshift_add(s, shift, term, probe, row);
+}
+
+StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float floor, cfloat* delta) {
+  StepSums sums;
+  for (Index i = 0; i < n; ++i) {
+    cfloat g = 0;
+    float l = 0;
+    for (int t = 0; t < parts; ++t) {
+      g += gradients[t][i];
+      l += illuminations[t][i];
+    }
+    const cfloat d = g / (l + floor);
+    sums.a_chi += (std::conj(cdouble(d)) * cdouble(g)).real();
+    sums.aa += static_cast<double>(abs2(d)) * static_cast<double>(l);
+    delta[i] = d;
+  }
+  return sums;
+}
+
+StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, const cfloat* delta_object,
+                   Index delta_stride, const cfloat* delta_p) {
   StepSums sums;
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
@@ -144,6 +167,14 @@ float max_abs2(Index n, const cfloat* a) {
   for (Index i = 0; i < n; ++i) largest = std::max(largest, abs2(a[i]));
   return largest;
 }
+float largest(Index n, const float* a) {
+  float most = 0;
+  for (Index i = 0; i < n; ++i) most = std::max(most, a[i]);
+  return most;
+}
+void add_abs2(Index n, const cfloat* b, float* a) {
+  for (Index i = 0; i < n; ++i) a[i] += abs2(b[i]);
+}
 void axpy(Index n, float s, const cfloat* b, cfloat* a) {
   for (Index i = 0; i < n; ++i) a[i] += s * b[i];
 }
@@ -151,8 +182,8 @@ void axpy(Index n, float s, const cfloat* b, cfloat* a) {
 }  // namespace
 
 const Kernels& reference_kernels() {
-  static const Kernels table{core::Isa::v2, exit_wave,  modulus, gradients, unshift_add, step_sums,
-                             position_sums, pie_update, dot,     norm2,     max_abs2,    axpy};
+  static const Kernels table{core::Isa::v2, exit_wave,     modulus,    gradients, unshift_add, back_project, direction, step_sums,
+                             position_sums, pie_update, dot,        norm2,     max_abs2, largest, add_abs2,    axpy};
   return table;
 }
 

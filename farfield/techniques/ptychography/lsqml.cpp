@@ -1,13 +1,15 @@
 // LSQ-ML (Odstrcil, Menzel, Guizar-Sicairos 2018, doi:10.1364/OE.26.003108): preconditioned descent
-// directions from a batch of patterns, then the steps along them that are optimal in the least-squares sense.
+// directions from a batch of patterns, and steps along them that are optimal in the least-squares sense.
 //
-// For a batch B with residuals chi_j (eq. 12 ff. of the paper):
-//   dO = sum_j conj(P_j) chi_j / (sum_j |P_j|^2 + d max),   dP = sum_j conj(O_j) chi_j / sum_j |O_j|^2
-//   (a_O, a_P) = argmin sum_j || chi_j - a_O dO P_j - a_P dP O_j ||^2
+// For the residuals chi_j of a batch (sums over its patterns and modes):
+//   g = sum conj(P_j) chi_j,  l = sum |P_j|^2,  dO = g / (l + d max l)                       (the paper's eq. 24)
+//   a_O = argmin sum ||chi_j - a dO P_j||^2 = <g, dO> / <|dO|^2, l>                          (eq. 22)
+// Both inner products live on the object, so that the optimal step needs no second look at the patterns.
+// The probe is common to the whole scan: its gradient is gathered over many batches of object updates
+// before its own step, <G, G> / <|G|^2, sum |O_j|^2> along G = sum conj(O_j) chi_j.
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "farfield/math/complex.hpp"
 #include "farfield/techniques/ptychography/algorithm.hpp"
@@ -15,197 +17,187 @@
 
 namespace farfield::techniques::ptychography {
 namespace {
+static double env(const char* n, double d) { const char* e = getenv(n); return e ? atof(e) : d; }
 
+/// The part of the object that a batch touches.
 struct Box {
-  Index y0 = 1 << 30, x0 = 1 << 30, y1 = 0, x1 = 0;
+  Index y0 = 0, x0 = 0, y1 = 0, x1 = 0;
+  Index height() const { return y1 - y0; }
+  Index width() const { return x1 - x0; }
 };
 
-/// One thread's share of a batch.
-struct Accumulator {
-  core::Array<cfloat, 2> object;       ///< sum conj(P) chi, object-shaped; only the batch's box is kept clean
-  core::Array<float, 2> illumination;  ///< sum |P|^2
-  core::Array<cfloat, 3> probe;        ///< (mode, y, x): sum S^T conj(O) chi
+Box box_of(const State& s, const std::vector<Index>& batch) {
+  Box box{s.object.extent(0), s.object.extent(1), 0, 0};
+  for (const Index slot : batch) {
+    const auto& p = s.placements[static_cast<std::size_t>(slot)];
+    box.y0 = std::min(box.y0, p.oy);
+    box.x0 = std::min(box.x0, p.ox);
+    box.y1 = std::max(box.y1, p.oy + s.shape.ny);
+    box.x1 = std::max(box.x1, p.ox + s.shape.nx);
+  }
+  return box;
+}
+
+/// One thread's share of the sums. The object's part is as large as the batch's box and stays in cache
+/// from batch to batch.
+struct Share {
+  std::vector<cfloat> object;     ///< (y, x) of the box: sum conj(P) chi
+  std::vector<float> illumination;
+  core::Array<cfloat, 3> probe;   ///< (mode, y, x): sum S^T conj(O) chi
+  core::Array<float, 2> object2;  ///< tile: sum |O_j|^2 over every kObjectSample-th pattern
+  Index patterns = 0, sampled = 0;
+  float strongest = 0;            ///< of illumination
   ModulusSums sums;
   StepSums steps;
 };
-
-static double env(const char* n, double d) {
-  const char* e = getenv(n);
-  return e ? atof(e) : d;
-}
+constexpr Index kObjectSample = 8;
 
 class LsqMl final : public Algorithm {
 public:
-  explicit LsqMl(const Options&) {}
-
   ModulusSums iterate(Pass& pass) override {
     prepare(pass);
-    const Index size = pass.options.batch_size > 0 ? pass.options.batch_size : 48;
-    const BatchChoice choice =
-        pass.options.batches == BatchChoice::automatic ? BatchChoice::compact : pass.options.batches;
+    const Options& o = pass.options;
+    const Index size = o.batch_size > 0 ? o.batch_size : std::min<Index>((Index)env("CAP",64), std::max<Index>((Index)(env("B0",4)*std::pow(2.,std::floor((double)pass.iteration/env("G",8)))), 2 * pass.pool.size()));
+    const Index pb = (Index)std::min<double>(env("PC",256),(env("PB", 16)*std::pow(2.,std::floor((double)pass.iteration/env("GP",3)))));
     ModulusSums total;
-    sao_ = sap_ = 0;
-    nb_ = 0;
-    for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
+    Index since_probe = 0;
+    for (const auto& batch : make_batches(pass.slots, pass.state, size, o.batches == BatchChoice::automatic ? BatchChoice::compact : o.batches, pass.random)) {
       if (pass.stop.stop_requested()) break;
-      total += update(pass, batch);
+      total += update_object(pass, batch);
+      since_probe += static_cast<Index>(batch.size());
+      if (pass.update_probe && since_probe >= pb) {
+        update_probe(pass);
+        since_probe = 0;
+      }
     }
-    if (getenv("DBG")) fprintf(stderr, "steps %g %g\n", sao_ / nb_, sap_ / nb_);
+    if (pass.update_probe && since_probe > pb/2) update_probe(pass);
     return total;
   }
 
 private:
-  double sao_ = 0, sap_ = 0;
-  int nb_ = 0;
-  void prepare(Pass& pass) {
+  void prepare(const Pass& pass) {
     const State& s = pass.state;
     const auto threads = static_cast<std::size_t>(pass.pool.size());
-    if (accumulators_.size() != threads || accumulators_[0].object.extents() != s.object.extents() ||
-        accumulators_[0].probe.extents() != s.probe.extents()) {
-      accumulators_.clear();
-      for (std::size_t t = 0; t < threads; ++t)
-        accumulators_.push_back({core::Array<cfloat, 2>(s.object.extents()),
-                                 core::Array<float, 2>(s.object.extents()),
-                                 core::Array<cfloat, 3>(s.probe.extents()),
-                                 {},
-                                 {}});
-      delta_object_ = core::Array<cfloat, 2>(s.object.extents());
-      velocity_o_ = core::Array<cfloat, 2>(s.object.extents());
-      velocity_p_ = core::Array<cfloat, 3>(s.probe.extents());
+    if (shares_.size() == threads && shares_[0].probe.extents() == s.probe.extents()) return;
+    shares_.clear();
+    for (std::size_t t = 0; t < threads; ++t) {
+      shares_.emplace_back();
+      shares_.back().probe = core::Array<cfloat, 3>(s.probe.extents());
+      shares_.back().object2 = core::Array<float, 2>({s.shape.ny, s.shape.nx});
     }
   }
 
-  ModulusSums update(Pass& pass, const std::vector<Index>& batch) {
+  /// Residuals and gradients of this thread's patterns of the batch.
+  void gather(Pass& pass, const std::vector<Index>& batch, const Box& box, int thread) {
     State& s = pass.state;
     const Kernels& k = pass.model.kernels();
-    const Index n = s.shape.size(), stride = s.object_stride();
-    const int modes = s.modes();
-    const auto count = static_cast<Index>(batch.size());
-    const Index sampled = std::clamp<Index>(
-        static_cast<Index>(std::ceil(pass.options.step_sample * static_cast<double>(count))), 1, count);
-    if (static_cast<Index>(samples_.size()) < sampled * modes)
-      for (Index i = static_cast<Index>(samples_.size()); i < sampled * modes; ++i)
-        samples_.emplace_back(std::array<Index, 1>{n});
-
-    Box box;
-    for (const Index slot : batch) {
-      const auto& p = s.placements[static_cast<std::size_t>(slot)];
-      box.y0 = std::min(box.y0, p.oy);
-      box.x0 = std::min(box.x0, p.ox);
-      box.y1 = std::max(box.y1, p.oy + s.shape.ny);
-      box.x1 = std::max(box.x1, p.ox + s.shape.nx);
+    Share& share = shares_[static_cast<std::size_t>(thread)];
+    Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
+    const Index n = s.shape.size(), stride = s.object_stride(), width = box.width();
+    const auto area = static_cast<std::size_t>(box.height() * width);
+    share.object.assign(area, cfloat{});
+    share.illumination.assign(area, 0.0F);
+    share.sums = {};
+    for (Index i = thread; i < static_cast<Index>(batch.size()); i += pass.pool.size()) {
+      const Index slot = batch[static_cast<std::size_t>(i)];
+      pass.model.exit_waves(s, slot, w);
+      const ModulusSums sums = pass.model.residuals(s, slot, w);
+      share.sums += sums;
+      pass.observe(slot, sums, w);
+      const auto& place = s.placements[static_cast<std::size_t>(slot)];
+      const Index at = (place.oy - box.y0) * width + place.ox - box.x0;
+      for (int m = 0; m < s.modes(); ++m) {
+        const auto mode = static_cast<std::size_t>(m);
+        if (pass.update_probe)
+          k.back_project(s.shape, place.shift, w.psi[mode], w.p[mode], s.window(slot), stride, share.object.data() + at, width,
+                         share.illumination.data() + at, share.probe.data() + m * n, w.term.data(), w.row.data());
+        else
+          k.gradients(s.shape, w.psi[mode], w.p[mode], s.window(slot), stride, share.object.data() + at, width,
+                      share.illumination.data() + at, nullptr);
+      }
+      if (pass.update_probe && share.patterns++ % kObjectSample == 0) {
+        ++share.sampled;
+        for (Index y = 0; y < s.shape.ny; ++y) k.add_abs2(s.shape.nx, s.window(slot) + y * stride, share.object2.data() + y * s.shape.nx);
+      }
     }
-    const Index width = box.x1 - box.x0;
-
-    // Residuals and gradients.
-    pass.pool.run([&](int thread) {
-      Accumulator& a = accumulators_[static_cast<std::size_t>(thread)];
-      Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
-      a.sums = {};
-      a.steps = {};
-      for (Index y = box.y0; y < box.y1; ++y) {
-        std::fill_n(a.object.data() + y * stride + box.x0, width, cfloat{});
-        std::fill_n(a.illumination.data() + y * stride + box.x0, width, 0.0F);
-      }
-      a.probe.fill({});
-      for (Index i = thread; i < count; i += pass.pool.size()) {
-        const Index slot = batch[static_cast<std::size_t>(i)];
-        for (int m = 0; m < modes; ++m)
-          w.psi[static_cast<std::size_t>(m)] =
-              i < sampled ? samples_[static_cast<std::size_t>(i * modes + m)].data() : w.psi_store.data() + m * n;
-        pass.model.exit_waves(s, slot, w);
-        const ModulusSums sums = pass.model.residuals(s, slot, w);
-        a.sums += sums;
-        pass.observe(slot, sums, w);
-        const auto& place = s.placements[static_cast<std::size_t>(slot)];
-        const Index at = place.oy * stride + place.ox;
-        for (int m = 0; m < modes; ++m) {
-          const auto mm = static_cast<std::size_t>(m);
-          k.gradients(s.shape, w.psi[mm], w.p[mm], s.object.data() + at, stride, a.object.data() + at, stride,
-                      a.illumination.data() + at, pass.update_probe ? w.term.data() : nullptr);
-          if (pass.update_probe)
-            k.unshift_add(s.shape, place.shift, w.term.data(), a.probe.data() + m * n, w.row.data());
-        }
-      }
-    });
-
-    // Directions.
-    Accumulator& first = accumulators_[0];
-    for (std::size_t t = 1; t < accumulators_.size(); ++t) {
-      for (Index y = box.y0; y < box.y1; ++y) {
-        k.axpy(width, 1, accumulators_[t].object.data() + y * stride + box.x0,
-               first.object.data() + y * stride + box.x0);
-        for (Index x = box.x0; x < box.x1; ++x) first.illumination(y, x) += accumulators_[t].illumination(y, x);
-      }
-      k.axpy(n * modes, 1, accumulators_[t].probe.data(), first.probe.data());
-      first.sums += accumulators_[t].sums;
-    }
-    float strongest = 0;
-    for (Index y = box.y0; y < box.y1; ++y)
-      for (Index x = box.x0; x < box.x1; ++x) strongest = std::max(strongest, first.illumination(y, x));
-    const float floor = static_cast<float>(pass.options.damping) * strongest;
-    for (Index y = box.y0; y < box.y1; ++y)
-      for (Index x = box.x0; x < box.x1; ++x)
-        delta_object_(y, x) = first.object(y, x) / (first.illumination(y, x) + floor);
-    for (auto& v : first.probe) v *= 1.0F / static_cast<float>(count);
-
-    // Optimal steps, measured on a sample of the batch.
-    pass.pool.run([&](int thread) {
-      Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
-      StepSums& steps = accumulators_[static_cast<std::size_t>(thread)].steps;
-      for (Index i = thread; i < sampled; i += pass.pool.size()) {
-        const Index slot = batch[static_cast<std::size_t>(i)];
-        pass.model.shifted_probes(s, slot, w);
-        const auto& place = s.placements[static_cast<std::size_t>(slot)];
-        for (int m = 0; m < modes; ++m) {
-          const cfloat* dp = pass.model.shifted(s, slot, first.probe.data() + m * n, w.term.data(), w);
-          steps += k.step_sums(s.shape, samples_[static_cast<std::size_t>(i * modes + m)].data(),
-                               w.p[static_cast<std::size_t>(m)], s.window(slot), stride,
-                               delta_object_.data() + place.oy * stride + place.ox, stride, dp);
-        }
-      }
-    });
-    StepSums steps;
-    for (const auto& a : accumulators_) steps += a.steps;
-    double ao = 0, ap = 0;
-    const double det = steps.aa * steps.bb - steps.ab * steps.ab;
-    if (pass.update_probe && pass.update_object && det > 1e-6 * steps.aa * steps.bb) {
-      ao = (steps.a_chi * steps.bb - steps.b_chi * steps.ab) / det;
-      ap = (steps.b_chi * steps.aa - steps.a_chi * steps.ab) / det;
-    } else {
-      ao = steps.aa > 0 ? steps.a_chi / steps.aa : 0;
-      ap = steps.bb > 0 ? steps.b_chi / steps.bb : 0;
-    }
-    sao_ += ao;
-    sap_ += ap;
-    nb_++;
-    static const double mo = env("MO", 0), mp = env("MP", 0), over = env("OVER", 1);
-    ao *= over;
-    const float fo = static_cast<float>(ao * pass.options.object_step),
-                fp = static_cast<float>(ap * pass.options.probe_step);
-    for (Index y = box.y0; y < box.y1; ++y)
-      for (Index x = box.x0; x < box.x1; ++x) {
-        auto& v = velocity_o_(y, x);
-        v = static_cast<float>(mo) * v + fo * delta_object_(y, x);
-        s.object(y, x) += v;
-      }
-    if (pass.update_probe)
-      for (Index i = 0; i < n * modes; ++i) {
-        auto& v = velocity_p_.data()[i];
-        v = static_cast<float>(mp) * v + fp * first.probe.data()[i];
-        s.probe.data()[i] += v;
-      }
-    return first.sums;
+    share.strongest = k.largest(static_cast<Index>(area), share.illumination.data());
   }
 
-  std::vector<Accumulator> accumulators_;
-  std::vector<core::Array<cfloat, 1>> samples_;
-  core::Array<cfloat, 2> delta_object_, velocity_o_;
-  core::Array<cfloat, 3> velocity_p_;
+  ModulusSums update_object(Pass& pass, const std::vector<Index>& batch) {
+    State& s = pass.state;
+    const Kernels& k = pass.model.kernels();
+    const Box box = box_of(s, batch);
+    pass.pool.run([&](int thread) { gather(pass, batch, box, thread); });
+    ModulusSums total;
+    float strongest = 0;
+    for (const Share& share : shares_) {
+      total += share.sums;
+      strongest += share.strongest;
+    }
+    if (!pass.update_object || strongest == 0) return total;
+
+    const float floor = static_cast<float>(pass.options.damping) * strongest;
+    const int parts = static_cast<int>(shares_.size());
+    pass.pool.split(box.height(), [&](Index begin, Index end, int thread) {
+      std::vector<const cfloat*> g(shares_.size());
+      std::vector<const float*> l(shares_.size());
+      StepSums& steps = shares_[static_cast<std::size_t>(thread)].steps;
+      const Index at = begin * box.width();
+      for (std::size_t t = 0; t < shares_.size(); ++t) {
+        g[t] = shares_[t].object.data() + at;
+        l[t] = shares_[t].illumination.data() + at;
+      }
+      steps = k.direction((end - begin) * box.width(), parts, g.data(), l.data(), floor, shares_[0].object.data() + at);
+    });
+    double with_g = 0, with_l = 0;
+    for (const Share& share : shares_) {
+      with_g += share.steps.a_chi;
+      with_l += share.steps.aa;
+    }
+    const float step = static_cast<float>(pass.options.object_step * (with_l > 0 ? with_g / with_l : 0));
+    pass.pool.split(box.height(), [&](Index begin, Index end, int) {
+      for (Index y = begin; y < end; ++y)
+        k.axpy(box.width(), step, shares_[0].object.data() + y * box.width(),
+               s.object.data() + (box.y0 + y) * s.object_stride() + box.x0);
+    });
+    return total;
+  }
+
+  void update_probe(Pass& pass) {
+    State& s = pass.state;
+    const Kernels& k = pass.model.kernels();
+    const Index n = s.shape.size();
+    Share& first = shares_[0];
+    for (std::size_t t = 1; t < shares_.size(); ++t) {
+      k.axpy(n * s.modes(), 1, shares_[t].probe.data(), first.probe.data());
+      for (Index i = 0; i < n; ++i) first.object2.data()[i] += shares_[t].object2.data()[i];
+      first.patterns += shares_[t].patterns;
+      first.sampled += shares_[t].sampled;
+    }
+    double with_g = 0, with_o = 0;
+    for (int m = 0; m < s.modes(); ++m)
+      for (Index i = 0; i < n; ++i) {
+        const double g2 = static_cast<double>(math::abs2(first.probe.data()[m * n + i]));
+        with_g += g2;
+        with_o += g2 * static_cast<double>(first.object2.data()[i]);
+      }
+    if (with_o > 0) {
+      static const double kap=env("KAP",1);
+      const double scale = static_cast<double>(first.sampled) / static_cast<double>(first.patterns);
+      k.axpy(n * s.modes(), static_cast<float>(kap*pass.options.probe_step * scale * with_g / with_o), first.probe.data(), s.probe.data());
+    }
+    for (Share& share : shares_) {
+      share.probe.fill({});
+      share.object2.fill(0);
+      share.patterns = share.sampled = 0;
+    }
+  }
+
+  std::vector<Share> shares_;
 };
 
 }  // namespace
 
-std::unique_ptr<Algorithm> make_lsqml(const Options& options) { return std::make_unique<LsqMl>(options); }
+std::unique_ptr<Algorithm> make_lsqml(const Options&) { return std::make_unique<LsqMl>(); }
 
 }  // namespace farfield::techniques::ptychography
