@@ -24,7 +24,10 @@ struct Workspace {
   core::Array<cfloat, 3> psi_store, shifted_store;  ///< (mode, y, x)
   core::Array<cfloat, 2> term;                      ///< tile
   core::Array<cfloat, 2> varied;                    ///< tile: mode 0 with its eigen-probes added
-  core::Array<float, 1> row;                        ///< row_scratch()
+  core::Array<float, 1> row;                        ///< row_scratch(nx)
+  // Sums over this thread's patterns, only where they are wanted:
+  core::Array<float, 2> background_gradient;  ///< tile, added to by residuals(); see refine_background.hpp
+  ProbeVariationSums variation;               ///< added to by Pass::observe(); see refine_probe_variation.hpp
   std::vector<cfloat*> psi;         ///< exit waves, then residuals chi, by mode; may be pointed elsewhere
   std::vector<const cfloat*> p;     ///< shifted probes by mode, as exit_waves() left them
   /// psi points at psi_store again.

@@ -92,8 +92,8 @@ struct Kernels {
 
   /// shifted = S probe; psi = shifted * object window. psi may be null. With S the identity, `shifted`
   /// is not written (use the probe itself). `row` is scratch of row_scratch(nx) floats, 64-byte aligned.
-  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride, cfloat* shifted,
-                    cfloat* psi, float* row);
+  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride,
+                    cfloat* shifted, cfloat* psi, float* row);
 
   ModulusSums (*modulus)(const ModulusTask&);
 
@@ -107,14 +107,15 @@ struct Kernels {
 
   /// gradients() and unshift_add() in one sweep, for one mode: gradient += conj(p) chi, illumination += |p|^2,
   /// probe += S^T (conj(object) chi). `term` is a scratch tile.
-  void (*back_project)(Shape, const SubPixelShift&, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                       cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe, cfloat* term, float* row);
+  void (*back_project)(Shape, const SubPixelShift&, const cfloat* chi, const cfloat* p, const cfloat* object,
+                       Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
+                       cfloat* term, float* row);
 
   /// One row of a preconditioned direction from the shares of several threads: g = sum gradients,
-  /// l = sum illuminations, delta = g / (l + floor) (may be gradients[0]). Returns a_chi = sum Re(conj(delta) g)
+  /// l = sum illuminations, delta = g / (keep l + floor) (may be gradients[0]). Returns a_chi = sum Re(conj(delta) g)
   /// and aa = sum |delta|^2 l: the two sums whose ratio is the least-squares step along delta.
-  StepSums (*direction)(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float floor,
-                        cfloat* delta);
+  StepSums (*direction)(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations,
+                        float keep, float floor, cfloat* delta);
 
   /// a = delta_object p, b = delta_p object (one mode).
   StepSums (*step_sums)(Shape, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,

@@ -262,10 +262,10 @@ void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const 
   for (const Index y : {s.ny - 3, s.ny - 2, s.ny - 1, Index{0}, Index{1}}) emit(y);
 }
 
-StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float floor, cfloat* delta) {
+StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float keep, float floor, cfloat* delta) {
   StepSums sums;
   Vec with_g = set(0), with_l = set(0);
-  const Vec v_floor = set(floor);
+  const Vec v_floor = set(floor), v_keep = set(keep);
   Index i = 0;
   for (; i + kLanes <= n; i += kLanes) {  // kLanes pixels: two vectors of complex numbers
     Vec ga = load(f(gradients[0] + i), Full{}), gb = load(f(gradients[0] + i) + kLanes, Full{}), l = load(illuminations[0] + i, Full{});
@@ -274,7 +274,7 @@ StepSums direction(Index n, int parts, const cfloat* const* gradients, const flo
       gb = gb + load(f(gradients[t] + i) + kLanes, Full{});
       l = l + load(illuminations[t] + i, Full{});
     }
-    const Vec r = set(1) / (l + v_floor);
+    const Vec r = set(1) / fma(v_keep, l, v_floor);
     Vec ra, rb, la, lb;
     twice(r, ra, rb);
     twice(l, la, lb);
@@ -293,7 +293,7 @@ StepSums direction(Index n, int parts, const cfloat* const* gradients, const flo
       im += f(gradients[t])[2 * i + 1];
       l += illuminations[t][i];
     }
-    const float r = 1 / (l + floor), d2 = (re * re + im * im) * r;
+    const float r = 1 / (keep * l + floor), d2 = (re * re + im * im) * r;
     sums.a_chi += static_cast<double>(d2);
     sums.aa += static_cast<double>(d2 * r * l);
     f(delta)[2 * i] = re * r;

@@ -93,13 +93,15 @@ void add_sums(StepSums& sums, cdouble chi, cdouble a, cdouble b) {
   sums.ab += (std::conj(a) * b).real();
 }
 
-void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                  cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe, cfloat* term, float* row) {
+void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object,
+                  Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
+                  cfloat* term, float* row) {
   gradients(s, chi, p, object, stride, gradient, gradient_stride, illumination, term);
   unshift_add(s, shift, term, probe, row);
 }
 
-StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float floor, cfloat* delta) {
+StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float keep,
+                   float floor, cfloat* delta) {
   StepSums sums;
   for (Index i = 0; i < n; ++i) {
     cfloat g = 0;
@@ -108,7 +110,7 @@ StepSums direction(Index n, int parts, const cfloat* const* gradients, const flo
       g += gradients[t][i];
       l += illuminations[t][i];
     }
-    const cfloat d = g / (l + floor);
+    const cfloat d = g / (keep * l + floor);
     sums.a_chi += (std::conj(cdouble(d)) * cdouble(g)).real();
     sums.aa += static_cast<double>(abs2(d)) * static_cast<double>(l);
     delta[i] = d;
@@ -116,8 +118,8 @@ StepSums direction(Index n, int parts, const cfloat* const* gradients, const flo
   return sums;
 }
 
-StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, const cfloat* delta_object,
-                   Index delta_stride, const cfloat* delta_p) {
+StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
+                   const cfloat* delta_object, Index delta_stride, const cfloat* delta_p) {
   StepSums sums;
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
@@ -182,8 +184,9 @@ void axpy(Index n, float s, const cfloat* b, cfloat* a) {
 }  // namespace
 
 const Kernels& reference_kernels() {
-  static const Kernels table{core::Isa::v2, exit_wave,     modulus,    gradients, unshift_add, back_project, direction, step_sums,
-                             position_sums, pie_update, dot,        norm2,     max_abs2, largest, add_abs2,    axpy};
+  static const Kernels table{core::Isa::v2, exit_wave, modulus,       gradients,  unshift_add, back_project,
+                             direction,     step_sums, position_sums, pie_update, dot,         norm2,
+                             max_abs2,      largest,   add_abs2,      axpy};
   return table;
 }
 

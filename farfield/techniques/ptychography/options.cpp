@@ -42,7 +42,8 @@ core::BoundSchema<Options> build() {
         one_of(run, {"amplitude", "poisson"}));
 
   const std::string step = "Steps";
-  s.add("batch-size", &Options::batch_size, "patterns per update; 0: chosen by the algorithm (1 for epie and rpie)",
+  s.add("batch-size", &Options::batch_size,
+        "patterns per update; 0: chosen by the algorithm (lsqml: growing from 4, rpie: 16, epie: one a thread)",
         in(step, 0, 1e9));
   s.add("batches", &Options::batches,
         "how patterns are grouped: sequential as measured, random, compact clusters of neighbours",
@@ -53,10 +54,6 @@ core::BoundSchema<Options> build() {
   s.add("damping", &Options::damping,
         "lsqml: weakly illuminated pixels are held back below this fraction of the strongest illumination",
         in(step, 1e-6, 1));
-  s.add("step-sample", &Options::step_sample,
-        "lsqml: fraction of each batch on which the least-squares steps are measured; 1: all, with a step for each "
-        "pattern",
-        in(step, 0.01, 1));
   s.add("acceleration", &Options::acceleration, "of object and probe updates (epie, rpie, lsqml)",
         one_of(step, {"none", "momentum", "nesterov", "adam"}));
   s.add("momentum", &Options::momentum, "decay of the accumulated direction", in(step, 0, 0.999));

@@ -43,7 +43,6 @@ struct Options {
   double alpha = 0.05;
   double object_step = 1, probe_step = 1;
   double damping = 0.1;
-  double step_sample = 0.25;
   Likelihood likelihood = Likelihood::amplitude;
   Acceleration acceleration = Acceleration::none;
   double momentum = 0.9;
@@ -83,8 +82,8 @@ struct Options {
   bool fit_background = false;
 
   // plans: (start, stop, stride) of each feature
-  Plan object_plan{}, probe_plan{2, 0, 1}, mode_plan{}, opr_plan{5, 0, 1}, position_plan{5, 0, 1},
-      intensity_plan{3, 0, 1}, background_plan{5, 0, 1}, object_constraint_plan{}, probe_constraint_plan{};
+  Plan object_plan{}, probe_plan{}, mode_plan{}, opr_plan{5, 0, 1}, position_plan{5, 0, 1}, intensity_plan{3, 0, 1},
+      background_plan{5, 0, 1}, object_constraint_plan{}, probe_constraint_plan{};
 
   // detector image
   DcChoice dc = DcChoice::file;
