@@ -31,8 +31,8 @@ public:
     const Index least = 2 * pass.pool.size();
     const Index size = o.batch_size > 0
                            ? o.batch_size
-                           : std::max(least, doubling(4, pass.iteration, 8, std::clamp<Index>(n / 8, 4, 64)));
-    const Index for_probe = std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(n / 2, 4, 256)));
+                           : std::max(least, doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64)));
+    const Index for_probe = std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(n, 4, 256)));
     const BatchChoice choice = o.batches == BatchChoice::automatic ? BatchChoice::compact : o.batches;
     const auto damping = static_cast<float>(o.damping);
     ModulusSums total;
