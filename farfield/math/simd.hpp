@@ -15,13 +15,17 @@
 namespace farfield::math::simd::FARFIELD_ISA_NAMESPACE {
 
 /// A partial vector at the end of a row: n valid lanes.
-struct Part { std::int64_t n; };
+struct Part {
+  std::int64_t n;
+};
 struct Full {};
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 
 inline constexpr std::int64_t kLanes = 16;
-struct Vec { __m512 v; };
+struct Vec {
+  __m512 v;
+};
 inline __mmask16 mask_of(Part p) { return static_cast<__mmask16>((1U << p.n) - 1U); }
 inline Vec load(const float* p, Full) { return {_mm512_loadu_ps(p)}; }
 inline Vec load(const float* p, Part part) { return {_mm512_maskz_loadu_ps(mask_of(part), p)}; }
@@ -50,7 +54,9 @@ inline Vec rsqrt(Vec a) {
 inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
 /// a < b ? x : 0
-inline Vec keep_if_less(Vec a, Vec b, Vec x) { return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)}; }
+inline Vec keep_if_less(Vec a, Vec b, Vec x) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)};
+}
 /// a0 + a1, a2 + a3, ... of the 32 values in (a, b), in order.
 inline Vec pair_sum(Vec a, Vec b) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -74,7 +80,9 @@ inline Vec load_counts(const std::uint32_t* p) { return {_mm512_cvtepu32_ps(_mm5
 #elif defined(__AVX2__) && defined(__FMA__)
 
 inline constexpr std::int64_t kLanes = 8;
-struct Vec { __m256 v; };
+struct Vec {
+  __m256 v;
+};
 inline __m256i mask_of(Part p) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(p.n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -137,7 +145,9 @@ inline Vec load_counts(const std::uint32_t* p) {
 #else
 
 inline constexpr std::int64_t kLanes = 4;
-struct Vec { __m128 v; };
+struct Vec {
+  __m128 v;
+};
 inline Vec load(const float* p, Full) { return {_mm_loadu_ps(p)}; }
 inline Vec load(const float* p, Part part) {
   alignas(16) float t[4] = {};
@@ -195,7 +205,8 @@ inline Vec load_counts(const std::uint8_t* p) {
 }
 inline Vec load_counts(const std::uint32_t* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  const __m128 high = _mm_cvtepi32_ps(_mm_srli_epi32(x, 16)), low = _mm_cvtepi32_ps(_mm_and_si128(x, _mm_set1_epi32(0xFFFF)));
+  const __m128 high = _mm_cvtepi32_ps(_mm_srli_epi32(x, 16)),
+               low = _mm_cvtepi32_ps(_mm_and_si128(x, _mm_set1_epi32(0xFFFF)));
   return {_mm_add_ps(_mm_mul_ps(high, _mm_set1_ps(65536.0F)), low)};
 }
 
@@ -209,7 +220,9 @@ inline Vec load_counts(const T* p, Part part) {
   return load_counts(t);
 }
 template <class T>
-inline Vec load_counts(const T* p, Full) { return load_counts(p); }
+inline Vec load_counts(const T* p, Full) {
+  return load_counts(p);
+}
 
 /// |z|^2 of the kLanes complex numbers in (a, b), in order.
 inline Vec abs2(Vec a, Vec b) { return pair_sum(a * a, b * b); }

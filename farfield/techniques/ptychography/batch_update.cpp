@@ -44,6 +44,8 @@ void BatchUpdate::visit(Pass& pass, const std::vector<Index>& batch, Index objec
   share.object.assign(area, cfloat{});
   share.illumination.assign(area, 0.0F);
   share.sums = {};
+  share.steps = {};
+  share.strongest = 0;
   for (Index i = thread; i < static_cast<Index>(batch.size()); i += pass.pool.size()) {
     const Index slot = batch[static_cast<std::size_t>(i)];
     pass.model.exit_waves(s, slot, w);
@@ -62,33 +64,38 @@ void BatchUpdate::visit(Pass& pass, const std::vector<Index>& batch, Index objec
                        w.term.data(), w.row.data());
       else k.gradients(s.shape, w.psi[mode], w.p[mode], window, stride, g, width, l, nullptr);
     }
-    if (pass.update_probe && share.patterns++ % object2_stride == 0) {
+    if (!pass.update_probe) continue;
+    ++share.patterns;
+    if ((probe_patterns_ + i) % object2_stride == 0) {  // the same patterns, however many threads
       ++share.sampled;
       for (Index y = 0; y < s.shape.ny; ++y) k.add_abs2(s.shape.nx, window + y * stride, &share.object2(y, 0));
     }
   }
-  share.strongest = k.largest(static_cast<Index>(area), share.illumination.data());
 }
 
 void BatchUpdate::update_object(Pass& pass, float keep, float floor, bool optimal, double step) {
   State& s = pass.state;
   const Kernels& k = pass.model.kernels();
-  float strongest = 0;  // the sum of the threads' maxima bounds the maximum of their sum from above
-  for (const Share& share : shares_) strongest += share.strongest;
-  if (!pass.update_object || strongest == 0) return;
+  if (!pass.update_object || box_.height() <= 0) return;
   const int parts = static_cast<int>(shares_.size());
+  Share& first = shares_[0];
   pass.pool.split(box_.height(), [&](Index begin, Index end, int thread) {
-    constexpr int kMost = 256;
-    const cfloat* g[kMost];
-    const float* l[kMost];
+    const auto at = static_cast<std::size_t>(begin * box_.width()), last = static_cast<std::size_t>(end * box_.width());
+    for (std::size_t t = 1; t < shares_.size(); ++t)
+      for (std::size_t i = at; i < last; ++i) first.illumination[i] += shares_[t].illumination[i];
+    shares_[static_cast<std::size_t>(thread)].strongest =
+        k.largest(static_cast<Index>(last - at), first.illumination.data() + at);
+  });
+  float strongest = 0;
+  for (const Share& share : shares_) strongest = std::max(strongest, share.strongest);
+  if (strongest == 0) return;
+  pass.pool.split(box_.height(), [&](Index begin, Index end, int thread) {
     const Index at = begin * box_.width();
-    for (int t = 0; t < std::min(parts, kMost); ++t) {
-      g[t] = shares_[static_cast<std::size_t>(t)].object.data() + at;
-      l[t] = shares_[static_cast<std::size_t>(t)].illumination.data() + at;
-    }
+    std::vector<const cfloat*> g;
+    for (const Share& share : shares_) g.push_back(share.object.data() + at);
     shares_[static_cast<std::size_t>(thread)].steps =
-        k.direction((end - begin) * box_.width(), std::min(parts, kMost), g, l, keep, floor * strongest,
-                    shares_[0].object.data() + at);
+        k.direction((end - begin) * box_.width(), parts, g.data(), first.illumination.data() + at, keep,
+                    floor * strongest, first.object.data() + at);
   });
   if (optimal) {
     StepSums sums;
@@ -96,7 +103,7 @@ void BatchUpdate::update_object(Pass& pass, float keep, float floor, bool optima
     step *= sums.aa > 0 ? sums.a_chi / sums.aa : 0;
   }
   object_acceleration_.add(k, pass.pool, s.object.view(), box_.y0, box_.x0,
-                           {shares_[0].object.data(), {box_.height(), box_.width()}}, static_cast<float>(step));
+                           {first.object.data(), {box_.height(), box_.width()}}, static_cast<float>(step));
 }
 
 BatchUpdate::Share& BatchUpdate::gather_probe(Pass& pass) {

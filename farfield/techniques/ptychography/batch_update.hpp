@@ -48,7 +48,7 @@ private:
     core::Array<cfloat, 3> probe;    ///< (mode, y, x)
     core::Array<float, 2> object2;   ///< tile
     Index patterns = 0, sampled = 0; ///< behind probe and object2
-    float strongest = 0;             ///< of illumination
+    float strongest = 0;             ///< of the illumination, in this thread's rows
     ModulusSums sums;
     StepSums steps;
   };

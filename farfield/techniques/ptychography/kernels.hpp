@@ -111,11 +111,11 @@ struct Kernels {
                        Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
                        cfloat* term, float* row);
 
-  /// One row of a preconditioned direction from the shares of several threads: g = sum gradients,
-  /// l = sum illuminations, delta = g / (keep l + floor) (may be gradients[0]). Returns a_chi = sum Re(conj(delta) g)
-  /// and aa = sum |delta|^2 l: the two sums whose ratio is the least-squares step along delta.
-  StepSums (*direction)(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations,
-                        float keep, float floor, cfloat* delta);
+  /// A preconditioned direction from the shares of several threads: g = sum gradients, l = illumination,
+  /// delta = g / (keep l + floor) (may be gradients[0]). Returns a_chi = sum Re(conj(delta) g) and
+  /// aa = sum |delta|^2 l: the two sums whose ratio is the least-squares step along delta.
+  StepSums (*direction)(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,
+                        float floor, cfloat* delta);
 
   /// a = delta_object p, b = delta_p object (one mode).
   StepSums (*step_sums)(Shape, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,

@@ -178,11 +178,10 @@ TEST_P(KernelsEqualReference, Direction) {
   expect_near(l1.data(), l2.data(), n, "illumination");
   EXPECT_FLOAT_EQ(fast().largest(n, l1.data()), oracle.largest(n, l1.data()));
   const cfloat* g[] = {g1.data(), g2.data()};
-  const float* l[] = {l1.data(), l1.data()};
   for (const int parts : {1, 2}) {
     Array<cfloat, 1> d1({n}), d2({n});
-    const StepSums a = fast().direction(n, parts, g, l, 0.9F, 0.3F, d1.data()),
-                   b = oracle.direction(n, parts, g, l, 0.9F, 0.3F, d2.data());
+    const StepSums a = fast().direction(n, parts, g, l1.data(), 0.9F, 0.3F, d1.data()),
+                   b = oracle.direction(n, parts, g, l1.data(), 0.9F, 0.3F, d2.data());
     expect_near(d1.data(), d2.data(), n, "direction");
     EXPECT_NEAR(a.a_chi, b.a_chi, 1e-5 * b.a_chi);
     EXPECT_NEAR(a.aa, b.aa, 1e-5 * b.aa);

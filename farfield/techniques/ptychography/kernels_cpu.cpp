@@ -223,8 +223,9 @@ void gradients(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object
 
 /// The rows of S^T's horizontal pass live in a ring of kTaps rows in level 1; an output row is written as
 /// soon as the rows it needs are there. The first rows are kept for the wrap-around at the end.
-void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                  cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe, cfloat* term, float* row) {
+void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object,
+                  Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
+                  cfloat* term, float* row) {
   constexpr Index kKept = kTaps - 1;
   if (shift.identity || s.ny < 2 * kTaps) {
     gradients(s, chi, p, object, stride, gradient, gradient_stride, illumination, term);
@@ -262,17 +263,18 @@ void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const 
   for (const Index y : {s.ny - 3, s.ny - 2, s.ny - 1, Index{0}, Index{1}}) emit(y);
 }
 
-StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float keep, float floor, cfloat* delta) {
+StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,
+                   float floor, cfloat* delta) {
   StepSums sums;
   Vec with_g = set(0), with_l = set(0);
   const Vec v_floor = set(floor), v_keep = set(keep);
   Index i = 0;
   for (; i + kLanes <= n; i += kLanes) {  // kLanes pixels: two vectors of complex numbers
-    Vec ga = load(f(gradients[0] + i), Full{}), gb = load(f(gradients[0] + i) + kLanes, Full{}), l = load(illuminations[0] + i, Full{});
+    Vec ga = load(f(gradients[0] + i), Full{}), gb = load(f(gradients[0] + i) + kLanes, Full{});
+    const Vec l = load(illumination + i, Full{});
     for (int t = 1; t < parts; ++t) {
       ga = ga + load(f(gradients[t] + i), Full{});
       gb = gb + load(f(gradients[t] + i) + kLanes, Full{});
-      l = l + load(illuminations[t] + i, Full{});
     }
     const Vec r = set(1) / fma(v_keep, l, v_floor);
     Vec ra, rb, la, lb;
@@ -287,11 +289,11 @@ StepSums direction(Index n, int parts, const cfloat* const* gradients, const flo
   sums.a_chi = static_cast<double>(sum(with_g));
   sums.aa = static_cast<double>(sum(with_l));
   for (; i < n; ++i) {
-    float re = 0, im = 0, l = 0;
+    const float l = illumination[i];
+    float re = 0, im = 0;
     for (int t = 0; t < parts; ++t) {
       re += f(gradients[t])[2 * i];
       im += f(gradients[t])[2 * i + 1];
-      l += illuminations[t][i];
     }
     const float r = 1 / (keep * l + floor), d2 = (re * re + im * im) * r;
     sums.a_chi += static_cast<double>(d2);
@@ -432,8 +434,9 @@ constexpr core::Isa level() {
 }  // namespace
 
 const Kernels& kernels() {
-  static const Kernels table{level(),   exit_wave,     modulus,    gradients, unshift_add, back_project, direction,
-                             step_sums, position_sums, pie_update, dot,       norm2,       max_abs2,     largest, add_abs2, axpy};
+  static const Kernels table{level(),   exit_wave, modulus,       gradients,  unshift_add, back_project,
+                             direction, step_sums, position_sums, pie_update, dot,         norm2,
+                             max_abs2,  largest,   add_abs2,      axpy};
   return table;
 }
 

@@ -100,16 +100,13 @@ void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const 
   unshift_add(s, shift, term, probe, row);
 }
 
-StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* const* illuminations, float keep,
+StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,
                    float floor, cfloat* delta) {
   StepSums sums;
   for (Index i = 0; i < n; ++i) {
     cfloat g = 0;
-    float l = 0;
-    for (int t = 0; t < parts; ++t) {
-      g += gradients[t][i];
-      l += illuminations[t][i];
-    }
+    const float l = illumination[i];
+    for (int t = 0; t < parts; ++t) g += gradients[t][i];
     const cfloat d = g / (keep * l + floor);
     sums.a_chi += (std::conj(cdouble(d)) * cdouble(g)).real();
     sums.aa += static_cast<double>(abs2(d)) * static_cast<double>(l);
