@@ -187,8 +187,7 @@ Command analyse_command(const technique::TechniqueInfo& technique, const techniq
           verb.summary,
           {"SCAN"},
           {verb.options, analysis_schema(), input_schema(), common_schema()},
-          [&](const Arguments& arguments, const Session& session) { return Analysis(technique, verb, arguments, session).run(); },
-          ""};
+          [&](const Arguments& arguments, const Session& session) { return Analysis(technique, verb, arguments, session).run(); }};
 }
 
 }  // namespace farfield::apps

@@ -51,8 +51,7 @@ Command combine_command(const technique::TechniqueInfo& technique, const techniq
           verb.summary,
           inputs,
           {verb.options, out_folder_schema(), common_schema()},
-          [&](const Arguments& arguments, const Session& session) { return combine(technique, verb, arguments, session); },
-          ""};
+          [&](const Arguments& arguments, const Session& session) { return combine(technique, verb, arguments, session); }};
 }
 
 }  // namespace farfield::apps

@@ -31,11 +31,13 @@ struct Command {
   std::vector<std::string> inputs;       ///< names of the positional arguments, in order; "[NAME]" may be left out
   std::vector<core::OptionSchema> options;
   std::function<int(const Arguments&, const Session&)> run;  ///< returns the exit code; may throw core::Error
-  std::string notes;                     ///< after the options in help; may be empty
 
   std::string name() const;              ///< words with blanks between
   const core::OptionInfo* find(const std::string& option) const;
   std::vector<std::string> option_names() const;
+  /// Headings of the options, in the order of their first one; "Options" for those without.
+  std::vector<std::string> groups() const;
+  std::vector<core::OptionInfo> group(const std::string& heading) const;
 };
 
 /// `values` that belong to `schema`.

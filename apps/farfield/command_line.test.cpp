@@ -27,9 +27,9 @@ struct CommandLineTest : testing::Test {
         .add("alpha", &Options::alpha, "step", {.min = -1, .max = 1})
         .add("powers", &Options::powers, "of the modes")
         .add("note", &Options::note, "free text");
-    commands.push_back({{"ptychography", "reconstruct"}, "an image", {"SCAN"}, {s}, {}, ""});
-    commands.push_back({{"ptychography", "compare"}, "two", {"A", "B"}, {}, {}, ""});
-    commands.push_back({{"help"}, "help", {"[COMMAND]"}, {}, {}, ""});
+    commands.push_back({{"ptychography", "reconstruct"}, "an image", {"SCAN"}, {s}, {}});
+    commands.push_back({{"ptychography", "compare"}, "two", {"A", "B"}, {}, {}});
+    commands.push_back({{"help"}, "help", {"[COMMAND]"}, {}, {}});
   }
   CommandLine parse(std::vector<std::string> words) { return parse_command_line(commands, words); }
   std::string message(const std::vector<std::string>& words) {

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <set>
 
 #include "apps/farfield/command_line.hpp"
 #include "apps/farfield/commands.hpp"
@@ -75,15 +74,9 @@ std::string described(const core::OptionInfo& info) {
 std::string command_help(const Command& command) {
   std::string text = fmt::format("Usage: farfield {}{}{}{}\n{}\n", command.name(), command.inputs.empty() ? "" : " ",
                                  fmt::join(command.inputs, " "), command.options.empty() ? "" : " [--option ...]", command.summary);
-  std::vector<std::string> groups;  // in the order of their first option
-  for (const auto& schema : command.options)
-    for (const auto& info : schema.options())
-      if (std::find(groups.begin(), groups.end(), info.rules.group) == groups.end()) groups.push_back(info.rules.group);
-  for (const auto& group : groups) {
-    text += fmt::format("\n{}\n", group.empty() ? "Options" : group);
-    for (const auto& schema : command.options)
-      for (const auto& info : schema.options())
-        if (info.rules.group == group) text += row(flag(info), described(info));
+  for (const auto& group : command.groups()) {
+    text += fmt::format("\n{}\n", group);
+    for (const auto& info : command.group(group)) text += row(flag(info), described(info));
   }
   if (!command.options.empty())
     text += "\nConfiguration\n" + row("--config FILE", "read options from a TOML file: option = value") +
@@ -127,8 +120,7 @@ Command help_command() {
             const bool markdown = help_schema().make(arguments.given).markdown;
             fmt::print("{}", markdown ? markdown_reference(commands) : help_text(commands, arguments.inputs));
             return core::kExitOk;
-          },
-          ""};
+          }};
 }
 
 }  // namespace farfield::apps

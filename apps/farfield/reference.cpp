@@ -39,15 +39,14 @@ std::string fallback(const core::OptionInfo& info) {
   return core::to_text(info.fallback);
 }
 
-void add_table(std::string& text, const Command& command) {
-  std::string group = "\n";
-  for (const auto& schema : command.options)
-    for (const auto& info : schema.options()) {
-      const std::string heading = info.rules.group.empty() ? "Options" : info.rules.group;
-      if (heading != group) text += fmt::format("\n| {} | allowed | default | |\n|---|---|---|---|\n", group = heading);
-      const std::string flag = info.type == core::OptionType::boolean ? fmt::format("`--[no-]{}`", info.name) : fmt::format("`--{}`", info.name);
-      text += fmt::format("| {} | {} | {} | {} |\n", flag, cell(allowed(info)), cell(fallback(info)), cell(info.help));
+void add_tables(std::string& text, const Command& command) {
+  for (const auto& group : command.groups()) {
+    text += fmt::format("\n| {} | allowed | default | |\n|---|---|---|---|\n", group);
+    for (const auto& info : command.group(group)) {
+      const char* dashes = info.type == core::OptionType::boolean ? "--[no-]" : "--";
+      text += fmt::format("| `{}{}` | {} | {} | {} |\n", dashes, info.name, cell(allowed(info)), cell(fallback(info)), cell(info.help));
     }
+  }
 }
 
 }  // namespace
@@ -65,8 +64,7 @@ std::string markdown_reference(const std::vector<Command>& commands) {
   for (const auto& c : commands) {
     text += fmt::format("\n## farfield {}\n\n`farfield {}{}{}{}`\n\n{}.\n", c.name(), c.name(), c.inputs.empty() ? "" : " ",
                         fmt::join(c.inputs, " "), c.options.empty() ? "" : " [--option ...]", c.summary);
-    if (!c.notes.empty()) text += "\n" + c.notes + "\n";
-    add_table(text, c);
+    add_tables(text, c);
   }
   return text;
 }

@@ -110,14 +110,14 @@ core::OptionValues resolve(const CommandLine& line, const Environment& environme
 
 std::string to_toml(const Command& command, const core::OptionValues& given) {
   std::string text = fmt::format("# farfield {}: options in effect; a line that begins with # is a default\n", command.name());
-  std::string group;
-  for (const auto& schema : command.options)
-    for (const auto& info : schema.options()) {
-      if (info.rules.group != group) text += fmt::format("\n# {}\n", group = info.rules.group);
+  for (const auto& group : command.groups()) {
+    text += fmt::format("\n# {}\n", group);
+    for (const auto& info : command.group(group)) {
       const auto it = given.find(info.name);
       text += it == given.end() ? fmt::format("# {} = {}\n", info.name, toml_value(info.fallback))
                                 : fmt::format("{} = {}\n", info.name, toml_value(it->second));
     }
+  }
   return text;
 }
 

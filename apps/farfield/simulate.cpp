@@ -72,8 +72,7 @@ Command simulate_command(const technique::TechniqueInfo& technique, const techni
           verb.summary,
           {},
           {verb.options, out_file_schema(), common_schema()},
-          [&](const Arguments& arguments, const Session& session) { return simulate(technique, verb, arguments, session); },
-          ""};
+          [&](const Arguments& arguments, const Session& session) { return simulate(technique, verb, arguments, session); }};
 }
 
 }  // namespace farfield::apps

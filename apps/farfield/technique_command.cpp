@@ -41,11 +41,11 @@ int schema(const Arguments& arguments, const Session&) {
 }  // namespace
 
 Command technique_list_command() {
-  return {{"technique", "list"}, "the techniques of this build and their verbs", {}, {}, list, ""};
+  return {{"technique", "list"}, "the techniques of this build and their verbs", {}, {}, list};
 }
 
 Command technique_schema_command() {
-  return {{"technique", "schema"}, "JSON Schema of the options: of a technique's verbs, or of one (NAME.VERB)", {"NAME"}, {}, schema, ""};
+  return {{"technique", "schema"}, "JSON Schema of the options: of a technique's verbs, or of one (NAME.VERB)", {"NAME"}, {}, schema};
 }
 
 }  // namespace farfield::apps
