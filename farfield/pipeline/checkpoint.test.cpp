@@ -11,8 +11,10 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Saves the blocks it is given.
+using Blocks = std::map<std::string, std::string>;
+
 struct Saver final : technique::Technique {
-  explicit Saver(std::map<std::string, std::string> b) : blocks(std::move(b)) {}
+  explicit Saver(Blocks b) : blocks(std::move(b)) {}
   void begin(const model::Acquisition&) override {}
   void push(std::span<const model::FrameView>) override {}
   void annotate(model::FrameId, const model::Values&) override {}
@@ -25,7 +27,7 @@ struct Saver final : technique::Technique {
   }
   void restore(technique::Source&) override {}
   model::Product finish(technique::Observer&) override { return {}; }
-  std::map<std::string, std::string> blocks;
+  Blocks blocks;
   bool fail = false;
 };
 
@@ -49,7 +51,7 @@ struct CheckpointTest : testing::Test {
 
 TEST_F(CheckpointTest, GivesBlocksAndHeaderBack) {
   // A technique may call a block "header" without spoiling the real one.
-  write_checkpoint(path, header, Saver({{"header", "mine"}, {"state", std::string("\0\1", 2)}, {"empty", ""}}));
+  write_checkpoint(path, header, Saver(Blocks{{"header", "mine"}, {"state", std::string("\0\1", 2)}, {"empty", ""}}));
   CheckpointFile file(path);
   EXPECT_EQ(file.header().technique, "ptychography");
   EXPECT_EQ(file.header().facts.at("seed"), "7");
@@ -63,7 +65,7 @@ TEST_F(CheckpointTest, GivesBlocksAndHeaderBack) {
 }
 
 TEST_F(CheckpointTest, RefusesWhatItDoesNotBelongTo) {
-  write_checkpoint(path, header, Saver({}));
+  write_checkpoint(path, header, Saver(Blocks{}));
   auto other = header;
   other.verb = "inspect";
   EXPECT_EQ(conflict_with(other), core::ErrorCode::conflict);
@@ -75,8 +77,8 @@ TEST_F(CheckpointTest, RefusesWhatItDoesNotBelongTo) {
 }
 
 TEST_F(CheckpointTest, TheOldOneStaysUntilTheNewOneIsComplete) {
-  write_checkpoint(path, header, Saver({{"state", "old"}}));
-  Saver broken({{"state", "new"}});
+  write_checkpoint(path, header, Saver(Blocks{{"state", "old"}}));
+  Saver broken(Blocks{{"state", "new"}});
   broken.fail = true;
   EXPECT_THROW(write_checkpoint(path, header, broken), core::Error);
   EXPECT_EQ(CheckpointFile(path).get("state").size(), 3U);
