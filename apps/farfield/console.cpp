@@ -78,7 +78,8 @@ void Console::reading(pipeline::Index received, pipeline::Index expected) {
 void Console::status(const std::string& text, double part) {
   if (options_.quiet || options_.silent) return;
   const double now = clock_.now_s();
-  const bool last = part >= 1;
+  const bool last = part >= 1 && !end_shown_;
+  end_shown_ = part >= 1;
   if (options_.terminal) {
     if (now - last_status_s_ < kBarPeriod_s && !last) return;
     fmt::print(err_, "\r{}\x1b[K", bar(text, part));

@@ -60,7 +60,7 @@ private:
   const core::Clock& clock_;
   std::FILE *out_, *err_;
   std::recursive_mutex mutex_;
-  bool bar_shown_ = false;
+  bool bar_shown_ = false, end_shown_ = false;
   double last_status_s_ = -1e9;
   // For the rate: when and where the iterations of this process began.
   std::optional<std::pair<double, std::int64_t>> first_progress_;

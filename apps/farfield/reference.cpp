@@ -58,7 +58,7 @@ std::string markdown_reference(const std::vector<Command>& commands) {
       "Options come from flags, else from the environment (`--probe-modes` is `FARFIELD_PROBE_MODES`), else from the\n"
       "TOML file given by `--config` (`probe-modes = 3`), else from the defaults below. `--print-config` prints what is\n"
       "in effect. Results go to stdout, progress and log to stderr; `--json` is described in\n"
-      "[json-lines.md](json-lines.md), exit codes in [exit-codes.md](exit-codes.md).\n\n"
+      "[json-lines.md](json-lines.md), exit codes in [errors.md](errors.md).\n\n"
       "| command | |\n|---|---|\n";
   for (const auto& c : commands) text += fmt::format("| [`{}`](#farfield-{}) | {} |\n", c.name(), fmt::join(c.words, "-"), cell(c.summary));
   for (const auto& c : commands) {

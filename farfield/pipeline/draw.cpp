@@ -61,20 +61,34 @@ private:
 
   /// What is valid of images of this shape; empty: all.
   core::Array<std::uint8_t, 2> valid_for(const Dataset& image) const {
-    for (const auto& d : product_.datasets)
-      if (d.draw == "valid" && d.data.shape() == image.data.shape()) return d.data.to<std::uint8_t, 2>();
+    for (const auto& d : product_.datasets) {
+      if (d.data.shape() != image.data.shape() || &d == &image) continue;
+      if (d.draw == "valid") return d.data.to<std::uint8_t, 2>();
+      if (d.draw == "weight") return heavy(d.data.to<float, 2>());
+    }
     return {};
+  }
+
+  /// Pixels of at least a tenth of the typical weight, which is the mean weight weighted by itself.
+  static core::Array<std::uint8_t, 2> heavy(const core::Array<float, 2>& weight) {
+    double sum = 0, squares = 0;
+    for (const float w : weight) {
+      sum += w;
+      squares += static_cast<double>(w) * w;
+    }
+    core::Array<std::uint8_t, 2> out(weight.extents());
+    const double least = sum > 0 ? 0.1 * squares / sum : 0;
+    std::transform(weight.begin(), weight.end(), out.begin(), [&](float w) { return w > 0 && w >= least ? 1 : 0; });
+    return out;
   }
 
   /// Cut to what is valid, with the scale bar that belongs to it.
   plot::ImagePlot framed(const Dataset& d, const core::Array<float, 2>& values, const core::Array<std::uint8_t, 2>& valid) const {
     plot::ImagePlot image;
     image.values = values;
-    image.valid = valid.empty() ? plot::ValidMask{} : plot::ValidMask(valid.view());
     if (!valid.empty()) {
-      const auto w = plot::bounding_window(image.valid, kMargin);
-      image.values = image.values.window({w.y, w.x}, {w.ny, w.nx});
-      image.valid = image.valid.window({w.y, w.x}, {w.ny, w.nx});
+      image.valid = valid;
+      image = plot::cropped(image, plot::bounding_window(image.valid, kMargin));
     }
     if (!d.unit.starts_with("counts")) {
       image.pixel_size_y_m = product_.pixel_size_y_m;
@@ -129,22 +143,28 @@ private:
   }
 
   void points(const Dataset& d) {
-    const auto values = d.data.to<double, 2>();
-    if (values.extent(1) != 2) return;
-    plot::Series series;
-    series.style = plot::SeriesStyle::line_and_points;
-    series.width = 0.6;
-    for (Index i = 0; i < values.extent(0); ++i) {
-      series.y.push_back(values(i, 0));
-      series.x.push_back(values(i, 1));
-    }
+    if (d.data.shape()[1] != 2) return;
     plot::CurvePlot plot;
+    for (const auto& other : product_.datasets) {
+      if (!drawable(other) || is_complex(other) || other.axes != d.axes || other.unit != d.unit || other.data.shape() != d.data.shape()) continue;
+      if (&other < &d) return;  // drawn with the first of its kind
+      const auto values = other.data.to<double, 2>();
+      plot::Series series;
+      series.label = title_of(other);
+      series.style = plot::SeriesStyle::points;
+      series.width = &other == &d ? 1.2 : 0.7;
+      for (Index i = 0; i < values.extent(0); ++i) {
+        series.y.push_back(values(i, 0));
+        series.x.push_back(values(i, 1));
+      }
+      plot.series.push_back(std::move(series));
+    }
+    if (plot.series.size() == 1) plot.series.front().label.clear();
     plot.title = title_of(d);
     plot.x.label = with_unit("x", d.unit);
     plot.y.label = with_unit("y", d.unit);
     plot.y.reversed = true;  // as the rows of an image
     plot.equal_units = true;
-    plot.series.push_back(std::move(series));
     add(file_name(d.name), plot::curve_figure(plot, 420, 400), d);
   }
 
@@ -175,7 +195,7 @@ private:
     const auto all = family(d);
     const bool over_iterations = axis == "iteration";
     const auto* abscissa = over_iterations ? nullptr : abscissa_of(all);
-    if (&d == abscissa) return;
+    if (&d == abscissa || (d.data.size() == 1 && !over_iterations)) return;
 
     plot::CurvePlot plot;
     plot.title = title_of(d);

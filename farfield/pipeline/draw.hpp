@@ -18,13 +18,14 @@ struct Picture {
 /// - complex (y, x): NAME_phase.png (cyclic colours, the mean phase at 0) and NAME_amplitude.png;
 /// - complex (mode, y, x): NAME.png, the modes side by side, phase as hue and amplitude as brightness;
 /// - real (y, x): NAME.png; colours around 0 where values have both signs;
-/// - real (frame, yx): NAME.png, a map of points;
+/// - real (frame, yx): NAME.png, a map of points; further ones in the same unit are in the picture of the first;
 /// - real over one axis: NAME.png, a curve. Curves over the same axis in the same unit share the picture of the
 ///   first one, except over "iteration". The x values are the dataset with draw = "abscissa", else
 ///   the first one if it grows strictly and others follow, else 0, 1, 2 ... (iterations from 1);
 /// - everything else, numbers of time ("...seconds") and draw = "none": no picture.
 /// Images carry a scale bar in micrometres where the product has a pixel size, else (and for images in counts, which are
-/// the detector's) in pixels. A dataset with draw = "valid" cuts off and greys out what is not valid in images of its shape.
+/// the detector's) in pixels. A dataset with draw = "valid" or "weight" cuts off and greys out what
+/// is not valid, or below a tenth of the typical weight, in the other images of its shape.
 std::vector<Picture> draw(const model::Product& product);
 
 }  // namespace farfield::pipeline

@@ -41,6 +41,7 @@ TEST(Draw, TypeAndAxesDecide) {
   p.datasets.push_back({"probe", AnyArray(probe), "", {"mode", "y", "x"}});
   p.datasets.push_back({"mean", AnyArray(image), "counts", {"y", "x"}});
   p.datasets.push_back({"positions", AnyArray(positions), "px", {"frame", "yx"}});
+  p.datasets.push_back({"recorded", AnyArray(positions), "px", {"frame", "yx"}});
   p.datasets.push_back({"cube", AnyArray(Array<float, 3>({2, 2, 2})), "", {"a", "b", "c"}});
   p.datasets.push_back({"hidden", AnyArray(image), "", {"y", "x"}, "", "none"});
   p.datasets.push_back({"empty", AnyArray(Array<float, 2>({0, 4})), "", {"y", "x"}});
@@ -69,6 +70,20 @@ TEST(Draw, TheValidRegionCutsThePictureAndIsNotDrawnItself) {
   p.datasets.push_back({"object_valid", AnyArray(valid), "", {"y", "x"}, "", "valid"});
   const auto cut = draw(p);
   ASSERT_EQ(cut.size(), 2U);
+  EXPECT_NE(cut[0].bytes, whole[0].bytes);
+}
+
+TEST(Draw, AWeightCutsAsWell) {
+  model::Product p;
+  Array<core::cfloat, 2> object({200, 200}, {1.0F, 0.0F});
+  Array<float, 2> weight({200, 200}, 0.01F);
+  for (core::Index y = 90; y < 110; ++y)
+    for (core::Index x = 90; x < 110; ++x) weight(y, x) = 100;
+  p.datasets.push_back({"object", AnyArray(object), "", {"y", "x"}});
+  const auto whole = draw(p);
+  p.datasets.push_back({"illumination", AnyArray(weight), "counts", {"y", "x"}, "", "weight"});
+  const auto cut = draw(p);
+  EXPECT_EQ(cut.back().name, "illumination.png");
   EXPECT_NE(cut[0].bytes, whole[0].bytes);
 }
 

@@ -91,6 +91,7 @@ model::Product make_product(const State& s, ProductInputs in) {
   add("object", AnyArray(s.object), "", {"y", "x"}, "complex transmission of the sample");
   add("probe", AnyArray(probe), "sqrt(counts)", {"mode", "y", "x"}, "illumination in the sample plane");
   add("illumination", AnyArray(illumination(s, patterns)), "counts", {"y", "x"}, "counts on each object pixel in all patterns together");
+  out.datasets.back().draw = "weight";
   add("positions", AnyArray(pairs<double>(patterns, [&](const UsedPattern& p) {
         const auto slot = static_cast<std::size_t>(p.slot);
         return from_corner(s.y[slot], s.x[slot]);
@@ -101,6 +102,7 @@ model::Product make_product(const State& s, ProductInputs in) {
   Array<std::int64_t, 1> ids({static_cast<Index>(patterns.size())});
   std::transform(patterns.begin(), patterns.end(), ids.begin(), [](const UsedPattern& p) { return p.id; });
   add("frames", AnyArray(ids), "", {"frame"}, "ids of the frames used");
+  out.datasets.back().draw = "none";
   add("mode_power", AnyArray(power_shares(probe)), "", {"mode"}, "share of each probe mode in the power");
   add("cost", curve(in.cost), "counts", {"iteration"}, "mean over valid pixels of (sqrt(I_model) - sqrt(I_measured))^2, as the pass saw it");
   add("r_factor", curve(in.r_factor), "", {"iteration"}, "sum |sqrt(I_model) - sqrt(I_measured)| / sum sqrt(I_measured)");

@@ -30,7 +30,10 @@ struct RunOptions {
   std::function<void(Running&, const std::string& out, const std::string& err)> on_output{};
 };
 
-/// `farfield` with these arguments, to its end. No shell is involved.
+/// A program, found on the PATH, with these arguments, to its end. No shell is involved.
+Finished run_program(const std::string& program, const std::vector<std::string>& arguments, const RunOptions& options = {});
+
+/// `farfield` with these arguments.
 Finished farfield(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
 }  // namespace farfield::testing_program
