@@ -17,8 +17,7 @@ Command convert_command() {
             const auto recipe = input_schema().make(arguments.given).recipe;
             io::convert(arguments.inputs.at(0), arguments.inputs.at(1), {.recipe = recipe, .pool = &pool}, session.stop);
             return core::kExitOk;
-          },
-          ""};
+          }};
 }
 
 }  // namespace farfield::apps
