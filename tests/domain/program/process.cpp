@@ -42,8 +42,8 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 
 void Running::send(int signal) const { kill(pid_, signal); }
 
-Finished run_program(const std::string& program, const std::vector<std::string>& arguments, const RunOptions& options) {
-  std::vector<std::string> words{program};
+Finished farfield(const std::vector<std::string>& arguments, const RunOptions& options) {
+  std::vector<std::string> words{FARFIELD_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables;
   for (char** v = environ; *v != nullptr; ++v)
@@ -58,9 +58,9 @@ Finished run_program(const std::string& program, const std::vector<std::string>&
   posix_spawn_file_actions_adddup2(&actions, err.ends[1], 2);
   auto argv = pointers(words), env = pointers(variables);
   pid_t pid = -1;
-  const int failed = posix_spawnp(&pid, program.c_str(), &actions, nullptr, argv.data(), env.data());
+  const int failed = posix_spawn(&pid, FARFIELD_PROGRAM, &actions, nullptr, argv.data(), env.data());
   posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) throw std::runtime_error("posix_spawn of " + program);
+  if (failed != 0) throw std::runtime_error("posix_spawn of " FARFIELD_PROGRAM);
   out.close_writer();
   err.close_writer();
 
@@ -87,10 +87,6 @@ Finished run_program(const std::string& program, const std::vector<std::string>&
   if (WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) result.signal = WTERMSIG(status);
   return result;
-}
-
-Finished farfield(const std::vector<std::string>& arguments, const RunOptions& options) {
-  return run_program(FARFIELD_PROGRAM, arguments, options);
 }
 
 }  // namespace farfield::testing_program

@@ -30,10 +30,7 @@ struct RunOptions {
   std::function<void(Running&, const std::string& out, const std::string& err)> on_output{};
 };
 
-/// A program, found on the PATH, with these arguments, to its end. No shell is involved.
-Finished run_program(const std::string& program, const std::vector<std::string>& arguments, const RunOptions& options = {});
-
-/// `farfield` with these arguments.
+/// `farfield` with these arguments, to its end. No shell is involved.
 Finished farfield(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
 }  // namespace farfield::testing_program
