@@ -111,6 +111,22 @@ Violations check_wrapped_libraries(const fs::path& root) {
   return found;
 }
 
+Violations check_quiet_libraries(const fs::path& root) {
+  static const std::regex sign(
+      R"(\bstd::(cout|cerr|clog)\b|\b(f|v|vf)?printf\s*\(|\bf?puts\s*\(|\bfmt::print\b|\bgetenv\s*\(|\b(std::|_)_?exit\s*\()");
+  static const std::regex beside(R"(\.(test|bench|fuzz)\.cpp$|testing\.hpp$)");
+  Violations found;
+  for (const auto& file : files_below(root / "farfield", kSources)) {
+    const std::string name = fs::relative(file, root).generic_string();
+    if (std::regex_search(name, beside) || name == "farfield/core/cpu.cpp") continue;
+    for_each_line(file, [&](const std::string& line, int number) {
+      if (std::regex_search(line.substr(0, line.find("//")), sign))
+        found.push_back(where(root, file, number) + ": a library prints, exits or reads the environment");
+    });
+  }
+  return found;
+}
+
 Violations check_portable_flags(const fs::path& root) {
   Violations found;
   auto files = files_below(root, {".txt", ".cmake"});

@@ -21,6 +21,9 @@ Violations check_layers(const std::filesystem::path& root);
 /// MPI, HDF5 and Boost each stay behind the one room that wraps them.
 Violations check_wrapped_libraries(const std::filesystem::path& root);
 
+/// Libraries do not print, exit, or read the environment; the program does (and core, for FARFIELD_ISA).
+Violations check_quiet_libraries(const std::filesystem::path& root);
+
 /// No build file asks for the instruction set of the machine that compiles.
 Violations check_portable_flags(const std::filesystem::path& root);
 

@@ -19,6 +19,7 @@ using testing::IsEmpty;
 
 TEST(House, RoomsUseOnlyTheRoomsInTheirRow) { EXPECT_THAT(check_layers("."), IsEmpty()); }
 TEST(House, LibrariesStayBehindTheRoomThatWrapsThem) { EXPECT_THAT(check_wrapped_libraries("."), IsEmpty()); }
+TEST(House, LibrariesDoNotPrintExitOrReadTheEnvironment) { EXPECT_THAT(check_quiet_libraries("."), IsEmpty()); }
 TEST(House, NothingIsCompiledForTheMachineAtHandOnly) { EXPECT_THAT(check_portable_flags("."), IsEmpty()); }
 TEST(House, NoSourceFileIsLongerThan700Lines) { EXPECT_THAT(check_file_length(".", 700), IsEmpty()); }
 TEST(House, ThePageAboutTheRoomsShowsTheTableOfLayers) { EXPECT_THAT(check_house_page("."), IsEmpty()); }
@@ -78,6 +79,15 @@ TEST_F(Rules, FindLibrariesOutsideTheirRooms) {
   EXPECT_THAT(
       check_wrapped_libraries(root_),
       ElementsAre(HasSubstr("core/a.cpp:1: MPI"), HasSubstr("core/a.cpp:2: Boost"), HasSubstr("io/cxi.cpp:2: HDF5")));
+}
+
+TEST_F(Rules, FindLibrariesThatPrint) {
+  write("farfield/io/quiet.cpp", "std::snprintf(text, n, \"%g\", v);  // printf(\n");
+  write("farfield/io/loud.test.cpp", "std::printf(\"tests may\");\n");
+  EXPECT_THAT(check_quiet_libraries(root_), IsEmpty());
+  write("farfield/io/loud.cpp", "fprintf(stderr, text);\nstd::cout << 1;\nif (getenv(\"DEBUG\")) return;\n");
+  EXPECT_THAT(check_quiet_libraries(root_),
+              ElementsAre(HasSubstr("loud.cpp:1"), HasSubstr("loud.cpp:2"), HasSubstr("loud.cpp:3")));
 }
 
 TEST_F(Rules, FindFlagsForTheMachineAtHand) {
