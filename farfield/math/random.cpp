@@ -1,6 +1,15 @@
 #include "farfield/math/random.hpp"
 
 namespace farfield::math {
+namespace {
+
+/// ln k!. Not std::lgamma, which writes the global signgam and so races between threads.
+double log_factorial(double k) {
+  int sign = 1;
+  return ::lgamma_r(k + 1, &sign);
+}
+
+}  // namespace
 
 std::int64_t Random::poisson(double mean) {
   if (!(mean > 0)) return 0;
@@ -21,7 +30,7 @@ std::int64_t Random::poisson(double mean) {
     const double k = std::floor((2 * a / us + b) * u + mean + 0.43);
     if (us >= 0.07 && v <= v_r) return static_cast<std::int64_t>(k);
     if (k < 0 || (us < 0.013 && v > us)) continue;
-    if (std::log(v) + std::log(inverse_alpha) - std::log(a / (us * us) + b) <= -mean + k * log_mean - std::lgamma(k + 1))
+    if (std::log(v) + std::log(inverse_alpha) - std::log(a / (us * us) + b) <= -mean + k * log_mean - log_factorial(k))
       return static_cast<std::int64_t>(k);
   }
 }
