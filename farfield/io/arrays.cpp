@@ -18,13 +18,13 @@ template <class T>
 core::AnyArray reshaped(const core::AnyArray& array, std::vector<Index> shape) {
   core::AnyArray out(core::dtype_of<T>, std::move(shape));
   if (array.dtype() == out.dtype()) {
-    std::memcpy(out.data(), array.data(), static_cast<std::size_t>(out.bytes()));
+    if (out.size() > 0) std::memcpy(out.data(), array.data(), static_cast<std::size_t>(out.bytes()));
     return out;
   }
   core::AnyArray flat(array.dtype(), {array.size()});
-  std::memcpy(flat.data(), array.data(), static_cast<std::size_t>(array.bytes()));
+  if (flat.size() > 0) std::memcpy(flat.data(), array.data(), static_cast<std::size_t>(array.bytes()));
   const auto converted = flat.to<T, 1>();
-  std::memcpy(out.data(), converted.data(), static_cast<std::size_t>(out.bytes()));
+  if (out.size() > 0) std::memcpy(out.data(), converted.data(), static_cast<std::size_t>(out.bytes()));
   return out;
 }
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "farfield/core/error.hpp"
 #include "farfield/io/atomic_file.hpp"
@@ -116,7 +117,7 @@ model::Product read_parts(const hdf5::File& file, const std::string& group) {
     const std::string at = group + "/datasets/" + name;
     found.emplace_back(file.number_attribute(at, "order").value_or(1e9), hdf5::read_dataset(file, at, name));
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return std::tie(a.first, a.second.name) < std::tie(b.first, b.second.name); });
   for (auto& [order, dataset] : found) p.datasets.push_back(std::move(dataset));
   for (const auto& name : file.list(group + "/metrics")) p.metrics[name] = file.dataset(group + "/metrics/" + name).number();
   for (const auto& name : file.list(group + "/provenance")) p.provenance[name] = file.dataset(group + "/provenance/" + name).text();

@@ -45,6 +45,8 @@ TEST(Recipe, SlipsAreNamedWithTheirLine) {
   EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\ntranspos = true\n"), "did you mean transpose");
   EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\ntranspos = true\n"), "line 3");
   EXPECT_CONTAINS(fails("[frames\n"), "not TOML");
+  EXPECT_CONTAINS(fails("detect = [ \"/a\", }\n"), "not TOML");
+  EXPECT_CONTAINS(fails("  # µ is fine in a comment\nsummary = \"µ\"\n"), "line 2");
   EXPECT_CONTAINS(fails("name = \"x\"\n"), "frames");
   EXPECT_CONTAINS(fails("[frames]\npath = 3\n"), "must be a text");
   EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\ndc = \"middle\"\n"), "centre or corner");
