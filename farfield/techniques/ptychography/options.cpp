@@ -34,7 +34,8 @@ core::BoundSchema<Options> build() {
   s.add("convergence-tolerance", &Options::convergence_tolerance, "relative fall of the cost for convergence-window",
         in(run, 0, 1));
   s.add("refine-after-scan", &Options::refine_after_scan,
-        "passes after the last frame of a scan that was reconstructed while it came, in place of iterations; 0: as many as "
+        "passes after the last frame of a scan that was reconstructed while it came, in place of iterations; 0: as "
+        "many as "
         "iterations",
         in(run, 0, 1e7));
   s.add("likelihood", &Options::likelihood,
@@ -59,6 +60,9 @@ core::BoundSchema<Options> build() {
   s.add("momentum", &Options::momentum, "decay of the accumulated direction", in(step, 0, 0.999));
   s.add("raar-beta", &Options::raar_beta, "relaxation of RAAR", in(step, 0.1, 1));
   s.add("dm-beta", &Options::dm_beta, "strength of the difference map: 1 is its plain form", in(step, 0.1, 1));
+  s.add("dm-tolerance", &Options::dm_tolerance,
+        "dm: misfit of a pattern, relative to the norm of its amplitudes, that is taken for noise and left alone",
+        in(step, 0, 1));
 
   const std::string probe = "Probe";
   s.add("probe-modes", &Options::probe_modes, "incoherent probe modes", in(probe, 1, 64));

@@ -47,7 +47,7 @@ struct Options {
   Acceleration acceleration = Acceleration::none;
   double momentum = 0.9;
   double raar_beta = 0.8;
-  double dm_beta = 1;
+  double dm_beta = 1, dm_tolerance = 0.05;
 
   // probe
   std::int64_t probe_modes = 1;

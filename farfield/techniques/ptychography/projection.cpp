@@ -16,6 +16,9 @@
 // sum conj(O) q with the factors it began with, the object is solved first and the probe in view of the new object:
 //   O' = sum conj(P) q / sum |P|^2,     P' = sum conj(O) q / sum conj(O) O',
 // which to first order in the changes is the alternating minimisation of the papers (object, then probe with O').
+//
+// Noise puts the two sets apart, and the difference map then walks on for ever along their distance. As usual
+// (Giewekemeyer et al. 2010, doi:10.1073/pnas.0905846107) its P_M therefore ends where a pattern is within its noise.
 
 #include <algorithm>
 #include <cmath>
@@ -34,29 +37,32 @@ struct Scheme {
   WaveMix transform;       ///< of P O and w: what is propagated
   WaveMix store, overlap;  ///< of P O, w and chi: the next w, and q
   WaveMix start;           ///< of P O: w of a new pattern
+  double tolerance = 0;    ///< misfit, relative to the norm of a pattern's amplitudes, at which P_M ends
 };
 
-Scheme difference_map(double b) {
+Scheme difference_map(double b, double tolerance) {
   const auto beta = static_cast<float>(b);
   const WaveMix psi{beta, 1 - beta, beta};
-  return {{2, -1, 0}, psi, psi, {1, 0, 0}};
+  return {{2, -1, 0}, psi, psi, {1, 0, 0}, tolerance};
 }
 
 Scheme raar(double b) {
   const auto beta = static_cast<float>(b);
   // psi = w + beta P O and P_M psi = psi + chi; w' = (1 - beta) psi + (1 - 2 beta) chi, q = psi + 2 chi.
-  return {{beta, 1, 0}, {(1 - beta) * beta, 1 - beta, 1 - 2 * beta}, {beta, 1, 2}, {1 - beta, 0, 0}};
+  return {{beta, 1, 0}, {(1 - beta) * beta, 1 - beta, 1 - 2 * beta}, {beta, 1, 2}, {1 - beta, 0, 0}, 0};
 }
 
 /// Every so many patterns, in turns, are compared with the model P O itself: the cost of an iteration is theirs.
 constexpr Index kCostStride = 16;
-/// Object and probe pixels lit weaker than this fraction of the strongest keep part of their old value.
-constexpr float kInertia = 1e-3F;
+/// An object pixel is held back like this much of the probe's strongest pixel: the reflections would blow up the dark.
+constexpr float kInertia = 0.1F;
+/// The probe goes this part of its way: solved from the same visit as the object, it would overshoot.
+constexpr double kProbePart = 0.5;
 
 class Projection final : public Algorithm {
 public:
   explicit Projection(const Options& o)
-      : scheme_(o.algorithm == AlgorithmKind::dm ? difference_map(o.dm_beta) : raar(o.raar_beta)) {}
+      : scheme_(o.algorithm == AlgorithmKind::dm ? difference_map(o.dm_beta, o.dm_tolerance) : raar(o.raar_beta)) {}
 
   bool full_batch() const override { return true; }
   double bytes_per_pattern(Shape shape, int modes) const override {
@@ -179,7 +185,12 @@ private:
       w.p[mm] = place.shift.identity ? s.probe_mode(m) : shifted;
     }
     for (cfloat* psi : w.psi) propagator.forward(psi);
-    k.modulus(pass.model.task(s, slot, w));
+    const ModulusSums misfit = k.modulus(pass.model.task(s, slot, w));
+    const double allowed = scheme_.tolerance * scheme_.tolerance * misfit.measured_intensity;
+    const float part = misfit.cost > allowed ? static_cast<float>(1 - std::sqrt(allowed / misfit.cost)) : 0.0F;
+    WaveMix store = scheme_.store, overlap = scheme_.overlap;
+    store.residual *= part;
+    overlap.residual *= part;
     for (cfloat* psi : w.psi) propagator.adjoint(psi);
 
     if (pass.refine_positions) observe_positions(pass, slot, wave, sums, w);
@@ -192,10 +203,9 @@ private:
       const auto mm = static_cast<std::size_t>(m);
       for (int i = 0; i < pieces; ++i) {
         const Index at = rows[i].first * nx;
-        projection.update(
-            {rows[i].count, nx},
-            {scheme_.store, scheme_.overlap, w.p[mm] + at, s.window(slot) + rows[i].first * stride, stride,
-             wave.w.data() + m * n + at, w.psi[mm] + at, rows[i].object, stride, rows[i].illumination});
+        projection.update({rows[i].count, nx},
+                          {store, overlap, w.p[mm] + at, s.window(slot) + rows[i].first * stride, stride,
+                           wave.w.data() + m * n + at, w.psi[mm] + at, rows[i].object, stride, rows[i].illumination});
       }
       if (m < moving) k.unshift_add(s.shape, place.shift, w.psi[mm], batch_.probe_sum(thread) + m * n, w.row.data());
     }
@@ -231,11 +241,13 @@ private:
     if (pass.update_object) {
       float strongest = 0;
       for (int m = 0; m < s.modes(); ++m) strongest += k.max_abs2(n, s.probe_mode(m));
-      const float inertia = kInertia * strongest + 1e-30F;
+      const float inertia = kInertia * strongest + 1e-30F, step = static_cast<float>(pass.options.object_step);
       pass.pool.split(s.object.extent(0), [&](Index begin, Index end, int) {
-        for (Index i = begin * stride; i < end * stride; ++i)
-          s.object.data()[i] =
-              (batch_.object().data()[i] + inertia * s.object.data()[i]) / (batch_.illumination().data()[i] + inertia);
+        for (Index i = begin * stride; i < end * stride; ++i) {
+          cfloat& o = s.object.data()[i];
+          const float lit = batch_.illumination().data()[i];
+          o += step * (batch_.object().data()[i] - lit * o) / (lit + inertia);
+        }
       });
     }
     const int moving = moving_modes(pass);
@@ -252,12 +264,22 @@ private:
     core::Array<cfloat, 2>& weight = weights[0];
     for (std::size_t t = 1; t < weights.size(); ++t) k.axpy(n, 1, weights[t].data(), weight.data());
     pass.sharing.sum(std::span(weight.data(), static_cast<std::size_t>(n)));
-    const float inertia = kInertia * std::sqrt(k.max_abs2(n, weight.data())) + 1e-30F;
+    double mean = 0;
+    for (const cfloat v : weight) mean += std::abs(v) / static_cast<double>(n);
+    const double power = k.norm2(s.probe.size(), s.probe.data());
+    const auto least = static_cast<float>(0.5 * mean) + 1e-30F,
+               step = static_cast<float>(kProbePart * pass.options.probe_step);
     for (int m = 0; m < moving; ++m)
       for (Index i = 0; i < n; ++i) {
         cfloat& p = s.probe_mode(m)[i];
-        p = (batch_.probe().data()[m * n + i] + inertia * p) / (weight.data()[i] + inertia);
+        const cfloat d = weight.data()[i];
+        p += step * (batch_.probe().data()[m * n + i] - math::cmul(p, d)) / std::max(std::abs(d), least);
       }
+    const float balance = static_cast<float>(std::sqrt(power / k.norm2(s.probe.size(), s.probe.data())));
+    if (pass.update_object && balance > 0 && std::isfinite(balance)) {
+      for (auto& p : s.probe) p *= balance;
+      for (auto& o : s.object) o *= 1 / balance;
+    }
   }
 
   Scheme scheme_;
