@@ -532,7 +532,7 @@ TEST(ReconstructionOptions, EachHasAnEffect) {
   const std::vector<Effect> effects = {
       {"algorithm", std::string("cgml")}, {"iterations", Int{3}}, {"likelihood", std::string("poisson")}, {"batch-size", Int{7}},
       {"batches", std::string("sequential")}, {"object-step", 0.5}, {"probe-step", 0.5}, {"damping", 0.5},
-      {"raar-beta", 0.5, raar}, {"dm-beta", 0.5, dm}, {"probe-modes", Int{2}}, {"mode-start", std::string("random"), modes},
+      {"raar-beta", 0.5, raar}, {"dm-beta", 0.5, dm}, {"dm-tolerance", 0.3, dm}, {"probe-modes", Int{2}}, {"mode-start", std::string("random"), modes},
       {"mode-power", 0.3, modes}, {"orthogonalise", false, modes}, {"opr-modes", Int{1}, {{"opr-update-start", Int{1}}}},
       {"probe-start", std::string("mean-pattern")}, {"probe-diameter", 6.0, {{"probe-start", std::string("aperture")}}},
       {"probe-defocus", 1e-3}, {"zone-plate-diameter", 120e-6, {{"probe-start", std::string("zone-plate")}, {"zone-plate-diameter", 100e-6}, {"zone-plate-outer-zone", 400e-9}, {"zone-plate-stop", 40e-6}}},
