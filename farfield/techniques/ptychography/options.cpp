@@ -202,6 +202,8 @@ void validate(const Options& o) {
                        o.object_amplitude_max));
   if (o.probe_start == ProbeStart::zone_plate && !(o.zone_plate_diameter_m > 0 && o.zone_plate_outer_zone_m > 0))
     refuse("option probe-start = zone-plate needs zone-plate-diameter and zone-plate-outer-zone");
+  if (o.centre_probe && o.propagation != Propagation::far_field)
+    refuse("option centre-probe needs propagation = far-field: in the near field the patterns tell where the probe is");
   if (o.position_scale_y == 0 || o.position_scale_x == 0)
     refuse("options position-scale-y and position-scale-x must not be 0");
   if (o.crop_px > 0 && o.crop_px % o.bin != 0)

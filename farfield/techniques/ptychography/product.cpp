@@ -30,6 +30,16 @@ Array<T, 2> pairs(const std::vector<UsedPattern>& patterns, F&& f) {
   return out;
 }
 
+/// A tile in the order of a prepared frame: in the far field, zero frequency from the corner to (ny/2, nx/2).
+Array<float, 2> as_frame(const Array<float, 2>& tile, const Options& o) {
+  if (o.propagation != Propagation::far_field) return tile.clone();
+  const Index ny = tile.extent(0), nx = tile.extent(1);
+  Array<float, 2> frame({ny, nx});
+  for (Index y = 0; y < ny; ++y)
+    for (Index x = 0; x < nx; ++x) frame((y + ny / 2) % ny, (x + nx / 2) % nx) = tile(y, x);
+  return frame;
+}
+
 void add_provenance(model::Product& out, const ProductInputs& in) {
   const auto& a = in.acquisition;
   auto& p = out.provenance;
@@ -124,7 +134,8 @@ model::Product make_product(const State& s, ProductInputs in) {
     add("eigen_probes", AnyArray(s.eigen_probes), "sqrt(counts)", {"mode", "y", "x"}, "variations of the first mode");
     add("opr_weights", AnyArray(weights), "", {"frame", "mode"}, "weight of each eigen-probe in each pattern");
   }
-  if (!s.background.empty()) add("background", AnyArray(s.background), "counts", {"y", "x"}, "incoherent background, in the order of a transform");
+  if (!s.background.empty())
+    add("background", AnyArray(as_frame(s.background, in.options)), "counts", {"y", "x"}, "incoherent background of each pattern");
 
   out.metrics["patterns"] = static_cast<double>(patterns.size());
   out.metrics["iterations"] = static_cast<double>(in.cost.size());

@@ -40,7 +40,7 @@ struct ProductInputs {
 ///   mode_power f64 (mode)        shares
 ///   cost, r_factor f64 (iteration)
 /// and, where they were refined: intensity f64 (frame), eigen_probes c64 (mode, y, x), opr_weights f32 (frame, mode),
-/// background f32 (y, x), zero frequency in the corner as in the transform's tile (near field: as the frame).
+/// background f32 (y, x), as frames are after crop, bin, pad and flips, zero frequency in the centre.
 model::Product make_product(const State&, ProductInputs);
 
 /// Names of those that every product has.

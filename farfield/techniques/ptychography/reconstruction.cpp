@@ -98,6 +98,7 @@ public:
     const bool whole = !stop.stop_requested() || sums.valid == valid_of_pass_;
     if (!whole) return StepState::working;  // stopped on the way: the pass is made again when it goes on
     valid_of_pass_ = sums.valid;
+    empty_cost_ = sums.measured_intensity / sums.valid;
 
     if (!(sums.valid > 0)) throw Error(ErrorCode::corrupt_data, "no pixel of any pattern can be used: all are masked or saturated");
     cost_.push_back(sums.cost / sums.valid);
@@ -139,7 +140,7 @@ public:
     intake_.save(sink, static_cast<Index>(state_.y.size()), taken_in_);
     put_values(sink, "cost", cost_);
     put_values(sink, "r_factor", r_factor_);
-    put_values(sink, "numbers", std::vector<double>{seconds(), planning_s_, valid_of_pass_});
+    put_values(sink, "numbers", std::vector<double>{seconds(), planning_s_, valid_of_pass_, empty_cost_});
     put_values(sink, "random", std::span<const std::uint64_t>(random_.state()));
     put_text(sink, "fft_wisdom", math::export_fft_wisdom());
     save_state(state_, sink);
@@ -162,13 +163,14 @@ public:
     live_passes_ = counters[1];
     cost_ = get_values<double>(source, "cost");
     r_factor_ = get_values<double>(source, "r_factor", static_cast<Index>(cost_.size()));
-    const auto numbers = get_values<double>(source, "numbers", 3);
+    const auto numbers = get_values<double>(source, "numbers", 4);
     const auto random = get_values<std::uint64_t>(source, "random", 4);
     random_.set_state({random[0], random[1], random[2], random[3]});
     make_model();
     seconds_before_ = numbers[0];
     planning_s_ += numbers[1];
     valid_of_pass_ = numbers[2];
+    empty_cost_ = numbers[3];
     PrefixedSource own(source, "algorithm/");
     algorithm_->restore(own);
     if (tiles_) tiles_->align(state_, *model_);
@@ -190,7 +192,7 @@ private:
   Course course() const {
     double time = seconds();
     sharing().sum(std::span(&time, 1));
-    return {ended_, cost_, live_passes_, time / sharing().size()};
+    return {ended_, cost_, live_passes_, time / sharing().size(), empty_cost_};
   }
   StartInputs start_inputs() {
     return {options_, acquisition_, intake_.geometry(), *model_, intake_.counts(), *resources_.pool, sharing(), resources_.seed};
@@ -425,6 +427,7 @@ private:
   std::vector<double> cost_, r_factor_;                 ///< by pass
   double sent_bytes_ = 0;                               ///< by this process during passes made here
   std::int64_t passes_here_ = 0;
+  double empty_cost_ = 0;                               ///< mean measured counts
   double valid_of_pass_ = 0;                            ///< valid pixels that a whole pass sees
   double started_s_ = 0, seconds_before_ = 0, planning_s_ = 0, planned_here_s_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -606,6 +607,7 @@ TEST(ReconstructionOptions, TimeAndConvergenceEndIt) {
 
 TEST(ReconstructionOptions, ContradictionsAreRefused) {
   EXPECT_ERROR(error_of(star(), options({{"probe-start", std::string("zone-plate")}})), ErrorCode::invalid_argument, "zone-plate-diameter");
+  EXPECT_ERROR(error_of(star(), options({{"centre-probe", true}, {"propagation", std::string("fresnel")}})), ErrorCode::invalid_argument, "far-field");
   EXPECT_ERROR(error_of(star(), options({{"crop", std::int64_t{64}}})), ErrorCode::invalid_argument, "crop = 64");
   EXPECT_ERROR(error_of(star(), options({{"probe-modse", std::int64_t{2}}})), ErrorCode::invalid_argument, "probe-modes");
 }
@@ -632,6 +634,25 @@ TEST(ReconstructionProduct, HoldsWhatItSays) {
     return sum;
   }();
   EXPECT_NEAR(total / (49 * 1e5), 1, 0.3);  // photons of the simulation; four passes do not settle the object's amplitude
+}
+
+TEST(ReconstructionProduct, BackgroundLiesAsTheFramesDo) {
+  Scan scan = copy_of(star());
+  core::AnyArray frame(core::DType::f32, {32, 32});
+  for (Index i = 0; i < frame.size(); ++i) static_cast<float*>(frame.data())[i] = static_cast<float>(i % 7);
+  scan.acquisition.inputs["background"] = frame;
+  const auto p = reconstruct(scan, options());
+  ASSERT_NE(p.find("background"), nullptr);
+  EXPECT_EQ(std::memcmp(p.find("background")->data.data(), frame.data(), static_cast<std::size_t>(frame.bytes())), 0);
+}
+
+TEST(ReconstructionProduct, DivergenceIsSaid) {
+  Bench bench(options({{"iterations", std::int64_t{100}}, {"object-step", 10.0}, {"probe-step", 10.0}}));
+  const auto p = bench.run(star());
+  EXPECT_EQ(bench.state, StepState::not_converged);
+  ASSERT_FALSE(bench.observer.warnings.empty());
+  EXPECT_NE(bench.observer.warnings.back().find("diverged"), std::string::npos);
+  for (const auto& [name, value] : p.metrics) EXPECT_TRUE(std::isfinite(value)) << name;
 }
 
 TEST(ReconstructionProduct, WithoutAGeometryThereAreNoMetres) {

@@ -1,11 +1,16 @@
 #include "farfield/techniques/ptychography/stop_rules.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <numeric>
 
 namespace farfield::techniques::ptychography {
 
 using technique::StepState;
+
+namespace {
+/// A computation does not come back from this multiple of its first cost, or of that of no model at all.
+constexpr double kDiverged = 100;
+}  // namespace
 
 std::int64_t planned_passes(const Options& o, const Course& c) {
   if (!c.scan_ended) return 0;
@@ -14,7 +19,7 @@ std::int64_t planned_passes(const Options& o, const Course& c) {
 
 std::optional<StepState> verdict(const Options& o, const Course& c) {
   if (c.cost.empty()) return std::nullopt;
-  if (!std::isfinite(c.cost.back())) return StepState::not_converged;
+  if (!(c.cost.back() <= kDiverged * std::max(c.cost.front(), c.empty_cost))) return StepState::not_converged;
   if (o.time_limit_s > 0 && c.seconds >= o.time_limit_s) return StepState::finished;
   if (!c.scan_ended) return std::nullopt;
   if (c.passes() >= planned_passes(o, c)) return StepState::finished;

@@ -15,8 +15,8 @@ struct Case {
   std::vector<double> cost;
   bool ended = true;
   std::int64_t live = 0;
-  double seconds = 0;
-  Course course() const { return {ended, cost, live, seconds}; }
+  double seconds = 0, empty_cost = 0;
+  Course course() const { return {ended, cost, live, seconds, empty_cost}; }
   std::optional<StepState> ask() const { return verdict(options, course()); }
 };
 
@@ -71,10 +71,18 @@ TEST(StopRules, ConvergenceComparesWindowsOfPassesAfterTheScan) {
   EXPECT_EQ(c.ask(), std::nullopt);
 }
 
-TEST(StopRules, ACostThatIsNoNumberIsDivergence) {
+TEST(StopRules, ACostThatIsNoNumberOrVeryHighIsDivergence) {
   Case c;
-  c.cost = {5, NAN};
-  EXPECT_EQ(c.ask(), StepState::not_converged);
+  for (const double last : {std::nan(""), HUGE_VAL, 501.0}) {
+    c.cost = {5, 4, last};
+    EXPECT_EQ(c.ask(), StepState::not_converged) << last;
+  }
+  c.cost = {5, 4, 499};
+  EXPECT_EQ(c.ask(), std::nullopt);
+  // From a perfect start on data without noise, rounding is a rise by any factor.
+  c.empty_cost = 30;
+  c.cost = {1e-12, 1e-7};
+  EXPECT_EQ(c.ask(), std::nullopt);
 }
 
 }  // namespace
