@@ -33,7 +33,7 @@ std::unique_ptr<Algorithm> make_algorithm(const Options& o) {
   switch (o.algorithm) {
     case AlgorithmKind::lsqml: return make_lsqml(o);
     case AlgorithmKind::rpie:
-    case AlgorithmKind::epie: throw Error(ErrorCode::unsupported, fmt::format("algorithm {} is not built in", name(o.algorithm)));
+    case AlgorithmKind::epie: return make_pie(o);
     case AlgorithmKind::cgml: return make_cgml(o);
     case AlgorithmKind::dm:
     case AlgorithmKind::raar: return make_projection(o);
