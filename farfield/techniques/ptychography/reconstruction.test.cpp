@@ -349,13 +349,14 @@ OptionValues everything(const char* algorithm = "lsqml") {
   if (std::string(algorithm) == "lsqml") {
     v["opr-modes"] = std::int64_t{2};
     v["opr-update-start"] = std::int64_t{2};
-    v["acceleration"] = std::string("momentum");
   }
+  if (std::string(algorithm) == "lsqml" || std::string(algorithm) == "rpie") v["acceleration"] = std::string("momentum");
+  if (std::string(algorithm) == "epie") v["acceleration"] = std::string("adam");
   return v;
 }
 
 TEST(ReconstructionCheckpoint, GoingOnGivesTheBitsOfAnUninterruptedComputation) {
-  for (const char* algorithm : {"lsqml", "cgml", "raar", "dm"}) {
+  for (const char* algorithm : {"lsqml", "rpie", "epie", "cgml", "raar", "dm"}) {
     const auto values = everything(algorithm);
     const auto uninterrupted = reconstruct(star(), values);
     for (const int passes : {1, 4}) {
@@ -533,6 +534,7 @@ TEST(ReconstructionOptions, EachHasAnEffect) {
   const std::vector<Effect> effects = {
       {"algorithm", std::string("cgml")}, {"iterations", Int{3}}, {"likelihood", std::string("poisson")}, {"batch-size", Int{7}},
       {"batches", std::string("sequential")}, {"object-step", 0.5}, {"probe-step", 0.5}, {"damping", 0.5},
+      {"acceleration", std::string("momentum")}, {"momentum", 0.5, {{"acceleration", std::string("momentum")}}}, {"alpha", 0.5, {{"algorithm", std::string("rpie")}}},
       {"raar-beta", 0.5, raar}, {"dm-beta", 0.5, dm}, {"dm-tolerance", 0.3, dm}, {"probe-modes", Int{2}}, {"mode-start", std::string("random"), modes},
       {"mode-power", 0.3, modes}, {"orthogonalise", false, modes}, {"opr-modes", Int{1}, {{"opr-update-start", Int{1}}}},
       {"probe-start", std::string("mean-pattern")}, {"probe-diameter", 6.0, {{"probe-start", std::string("aperture")}}},
@@ -556,7 +558,7 @@ TEST(ReconstructionOptions, EachHasAnEffect) {
       {"position-scale-y", -1.0}, {"position-scale-x", -1.0}, {"swap-positions", true},
   };
   // Tested by themselves: when it ends (stop rules), what lives on between passes, or how fast it is.
-  std::set<std::string> rest = {"time-limit", "convergence-window", "convergence-tolerance", "refine-after-scan", "fft-planning", "alpha", "acceleration", "momentum", "step-sample", "centre-probe"};
+  std::set<std::string> rest = {"time-limit", "convergence-window", "convergence-tolerance", "refine-after-scan", "fft-planning", "centre-probe"};
   std::map<std::string, model::Product> references;
   for (const auto& effect : effects) {
     rest.insert(effect.option);
