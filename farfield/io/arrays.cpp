@@ -30,18 +30,24 @@ core::AnyArray reshaped(const core::AnyArray& array, std::vector<Index> shape) {
 }  // namespace
 
 template <class T>
-core::AnyArray with_rank(const core::AnyArray& array, int rank, const std::string& what, const std::string& axes, const std::string& where) {
+core::AnyArray with_rank(const core::AnyArray& array, int rank, const std::string& what, const std::string& axes,
+                         const std::string& where) {
   std::vector<Index> shape = array.shape();
   while (static_cast<int>(shape.size()) > rank && shape.front() == 1) shape.erase(shape.begin());
   while (static_cast<int>(shape.size()) < rank && shape.size() >= 2) shape.insert(shape.begin(), 1);
   if (static_cast<int>(shape.size()) != rank || array.size() == 0)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} has shape ({}), which is not ({})", what, fmt::join(array.shape(), ", "), axes)).at(where);
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("{} has shape ({}), which is not ({})", what, fmt::join(array.shape(), ", "), axes))
+        .at(where);
   return reshaped<T>(array, std::move(shape));
 }
 
-template core::AnyArray with_rank<core::cfloat>(const core::AnyArray&, int, const std::string&, const std::string&, const std::string&);
-template core::AnyArray with_rank<float>(const core::AnyArray&, int, const std::string&, const std::string&, const std::string&);
-template core::AnyArray with_rank<double>(const core::AnyArray&, int, const std::string&, const std::string&, const std::string&);
+template core::AnyArray with_rank<core::cfloat>(const core::AnyArray&, int, const std::string&, const std::string&,
+                                                const std::string&);
+template core::AnyArray with_rank<float>(const core::AnyArray&, int, const std::string&, const std::string&,
+                                         const std::string&);
+template core::AnyArray with_rank<double>(const core::AnyArray&, int, const std::string&, const std::string&,
+                                          const std::string&);
 
 std::vector<double> numbers_of(const core::AnyArray& array, const std::string& where) {
   if (array.dtype() == core::DType::c64 || array.dtype() == core::DType::c128)
@@ -54,7 +60,9 @@ std::vector<double> numbers_of(const core::AnyArray& array, const std::string& w
 core::Array<std::uint32_t, 2> mask_of(const core::AnyArray& array, const std::string& where) {
   const auto numbers = numbers_of(array, where);
   const auto& s = array.shape();
-  if (s.size() < 2) throw Error(ErrorCode::corrupt_data, fmt::format("a mask of shape ({}) is not (y, x)", fmt::join(s, ", "))).at(where);
+  if (s.size() < 2)
+    throw Error(ErrorCode::corrupt_data, fmt::format("a mask of shape ({}) is not (y, x)", fmt::join(s, ", ")))
+        .at(where);
   const Index ny = s[s.size() - 2], nx = s[s.size() - 1];
   core::Array<std::uint32_t, 2> mask({ny, nx});
   // One mask per frame: a pixel that is bad in any frame is left out of all.

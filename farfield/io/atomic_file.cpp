@@ -52,7 +52,8 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     Error error = system_error(number, "cannot write " + path_.string());
     // A missing folder is a refusal to write, not an input that was not found.
     if (number == ENOENT)
-      error = Error(ErrorCode::io, fmt::format("cannot write {}: there is no folder {}", path_.string(), folder_of(path_).string()));
+      error = Error(ErrorCode::io,
+                    fmt::format("cannot write {}: there is no folder {}", path_.string(), folder_of(path_).string()));
     throw error;
   }
   temporary_ = name;
@@ -117,7 +118,8 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::int64_t
     if (n < 0) finish(system_error(errno, "cannot read " + path.string()));
     used += static_cast<std::size_t>(n);
     if (static_cast<std::int64_t>(used) > limit_bytes)
-      finish(Error(ErrorCode::resource_exhausted, fmt::format("{} is longer than {} bytes", path.string(), limit_bytes)));
+      finish(
+          Error(ErrorCode::resource_exhausted, fmt::format("{} is longer than {} bytes", path.string(), limit_bytes)));
     if (n == 0) {
       bytes.resize(used);
       break;

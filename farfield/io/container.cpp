@@ -47,8 +47,10 @@ ContainerWriter::ContainerWriter(const std::filesystem::path& path) : file_(path
 
 void ContainerWriter::put(std::string_view name, std::span<const std::byte> bytes) {
   if (name.empty() || name.size() > kLongestName)
-    throw Error(ErrorCode::invalid_argument, fmt::format("a block name must have 1 to {} bytes, not {}", kLongestName, name.size()));
-  if (!names_.emplace(name).second) throw Error(ErrorCode::invalid_argument, fmt::format("block \"{}\" was written before", name));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a block name must have 1 to {} bytes, not {}", kLongestName, name.size()));
+  if (!names_.emplace(name).second)
+    throw Error(ErrorCode::invalid_argument, fmt::format("block \"{}\" was written before", name));
   std::vector<std::byte> head;
   append(head, kBlock);
   append(head, static_cast<std::uint32_t>(name.size()));
@@ -77,9 +79,11 @@ ContainerReader::ContainerReader(std::filesystem::path path) : path_(std::move(p
   std::byte head[kBlockHead] = {};
   if (size < kFileHead) throw damaged("the file is too short for a container of blocks", path_);
   file->read(0, head);
-  if (std::memcmp(head, kMagic, 8) != 0) throw damaged("not a container of blocks (a checkpoint begins with FFBLOCKS)", path_);
+  if (std::memcmp(head, kMagic, 8) != 0)
+    throw damaged("not a container of blocks (a checkpoint begins with FFBLOCKS)", path_);
   if (const auto version = get_number<std::uint32_t>(head + 8); version != kVersion)
-    throw Error(ErrorCode::unsupported, fmt::format("container version {}; this program reads {}", version, kVersion)).at(path_.string());
+    throw Error(ErrorCode::unsupported, fmt::format("container version {}; this program reads {}", version, kVersion))
+        .at(path_.string());
   for (std::int64_t at = kFileHead;;) {
     if (size - at < kTail) throw damaged("the container is cut off", path_);
     file->read(at, head);
@@ -114,7 +118,8 @@ std::vector<std::byte> ContainerReader::get(std::string_view name) const {
     throw damaged(fmt::format("there is no block \"{}\"; there are: {}", name, fmt::join(names_, ", ")), path_);
   const Block& b = found->second;
   const auto file = npz::file_bytes(path_);
-  std::vector<std::byte> head(static_cast<std::size_t>(kBlockHead + b.name_bytes)), data(static_cast<std::size_t>(b.data_bytes));
+  std::vector<std::byte> head(static_cast<std::size_t>(kBlockHead + b.name_bytes)),
+      data(static_cast<std::size_t>(b.data_bytes));
   std::byte crc[kCrc] = {};
   file->read(b.offset, head);
   file->read(b.offset + static_cast<std::int64_t>(head.size()), data);

@@ -16,10 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const auto& name : reader.names()) {
       try {
         reader.get(name);
-      } catch (const core::Error&) {
-      }
+      } catch (const core::Error&) {}
     }
-  } catch (const core::Error&) {
-  }
+  } catch (const core::Error&) {}
   return 0;
 }

@@ -58,7 +58,9 @@ TEST(Container, EveryDamagedByteIsNoticed) {
     EXPECT_TRUE(e.code == ErrorCode::corrupt_data || e.code == ErrorCode::unsupported) << i;
   }
   for (std::size_t n = 0; n < good.size(); ++n)
-    EXPECT_EQ(caught([&] { read_back({good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)}); }).code, ErrorCode::corrupt_data) << n;
+    EXPECT_EQ(caught([&] { read_back({good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)}); }).code,
+              ErrorCode::corrupt_data)
+        << n;
 }
 
 }  // namespace

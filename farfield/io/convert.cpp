@@ -21,14 +21,18 @@ using core::ErrorCode;
 using core::Index;
 
 namespace {
-std::span<const std::byte> bytes_of(const core::AnyArray& array) { return {static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.bytes())}; }
+std::span<const std::byte> bytes_of(const core::AnyArray& array) {
+  return {static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.bytes())};
+}
 
 // The image with its zero frequency in the corner taken to the centre, or the reverse.
 core::AnyArray shifted(const core::AnyImage& image, model::DcLocation from, model::DcLocation to) {
   core::AnyArray out(image.dtype, {image.ny, image.nx});
   const Index item = core::item_size(image.dtype);
   // Centre is index n / 2. A rotation by s sends index i to (i + s) mod n.
-  const auto shift = [&](Index n) { return from == to ? Index{0} : to == model::DcLocation::centre ? n / 2 : n - n / 2; };
+  const auto shift = [&](Index n) {
+    return from == to ? Index{0} : to == model::DcLocation::centre ? n / 2 : n - n / 2;
+  };
   const Index sy = shift(image.ny), sx = shift(image.nx);
   const auto* in = static_cast<const std::byte*>(image.data);
   auto* to_bytes = static_cast<std::byte*>(out.data());
@@ -56,27 +60,33 @@ std::optional<Pair> object_pixel(const model::Acquisition& a) {
   const auto& d = a.detector;
   if (!a.beam.energy_eV || !d.distance_m || !d.pixel_size_y_m || !d.pixel_size_x_m) return std::nullopt;
   const double product = *a.beam.wavelength_m() * *d.distance_m;
-  return Pair{product / (static_cast<double>(d.ny) * *d.pixel_size_y_m), product / (static_cast<double>(d.nx) * *d.pixel_size_x_m)};
+  return Pair{product / (static_cast<double>(d.ny) * *d.pixel_size_y_m),
+              product / (static_cast<double>(d.nx) * *d.pixel_size_x_m)};
 }
 
 // Calls `take` for every batch; frames that cannot be read are said.
-void for_each_batch(model::FrameSource& source, std::stop_token stop, bool all_needed, const std::function<void(const model::FrameBatch&)>& take) {
+void for_each_batch(model::FrameSource& source, std::stop_token stop, bool all_needed,
+                    const std::function<void(const model::FrameBatch&)>& take) {
   const auto& a = source.acquisition();
   const auto guarded = [&](const model::FrameBatch& batch) {
     for (const auto& [id, reason] : batch.bad) {
-      if (all_needed) throw Error(ErrorCode::corrupt_data, fmt::format("frame {} cannot be read, and this format holds no gaps: {}", id, reason)).at(a.source);
-      core::log(core::LogLevel::warning, "frame_left_out", {{"frame", std::to_string(id)}, {"reason", reason}, {"source", a.source}});
+      if (all_needed)
+        throw Error(ErrorCode::corrupt_data,
+                    fmt::format("frame {} cannot be read, and this format holds no gaps: {}", id, reason))
+            .at(a.source);
+      core::log(core::LogLevel::warning, "frame_left_out",
+                {{"frame", std::to_string(id)}, {"reason", reason}, {"source", a.source}});
     }
     take(batch);
   };
-  while (source.next(stop, guarded)) {
-  }
+  while (source.next(stop, guarded)) {}
   if (stop.stop_requested()) throw Error(ErrorCode::cancelled, "conversion stopped").at(a.source);
 }
 
 void to_cxi(model::FrameSource& source, const std::filesystem::path& to, std::stop_token stop) {
   ScanWriter writer(to, source.acquisition(), source.acquisition().scan.expected_frames);
-  for_each_batch(source, stop, false, [&](const model::FrameBatch& batch) { writer.append(batch.frames, batch.values); });
+  for_each_batch(source, stop, false,
+                 [&](const model::FrameBatch& batch) { writer.append(batch.frames, batch.values); });
   writer.commit();
 }
 
@@ -93,9 +103,11 @@ void to_tike(model::FrameSource& source, const std::filesystem::path& to, std::s
   const auto pixel = object_pixel(a);
   if (a.scan.unit == model::PositionUnit::metres && !pixel)
     throw Error(ErrorCode::invalid_argument,
-                "tike's npz holds positions in pixels; the scan has them in metres and does not record energy, distance and pixel size, so that they cannot be converted")
+                "tike's npz holds positions in pixels; the scan has them in metres and does not record energy, "
+                "distance and pixel size, so that they cannot be converted")
         .at(a.source);
-  if (a.scan.expected_frames < 1) throw Error(ErrorCode::unsupported, "the number of frames must be known before a npz is written").at(a.source);
+  if (a.scan.expected_frames < 1)
+    throw Error(ErrorCode::unsupported, "the number of frames must be known before a npz is written").at(a.source);
   AtomicFile file(to);
   npz::ZipWriter zip(file);
   zip.begin("data.npy");
@@ -111,13 +123,17 @@ void to_tike(model::FrameSource& source, const std::filesystem::path& to, std::s
       auto p = found == values.end() ? std::nullopt : position_in(*found->second, "y_px", "x_px");
       if (found != values.end() && !p)
         if ((p = position_in(*found->second, "y_m", "x_m"))) *p = {p->y / pixel->y, p->x / pixel->x};
-      if (!p) throw Error(ErrorCode::invalid_argument, fmt::format("frame {} has no position, which tike's npz needs", f.id)).at(a.source);
+      if (!p)
+        throw Error(ErrorCode::invalid_argument, fmt::format("frame {} has no position, which tike's npz needs", f.id))
+            .at(a.source);
       scan.push_back(static_cast<float>(p->y));
       scan.push_back(static_cast<float>(p->x));
       ++frames;
     }
   });
-  if (frames != a.scan.expected_frames) throw Error(ErrorCode::corrupt_data, fmt::format("{} of {} frames came", frames, a.scan.expected_frames)).at(a.source);
+  if (frames != a.scan.expected_frames)
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} of {} frames came", frames, a.scan.expected_frames))
+        .at(a.source);
   zip.end();
   put(zip, "scan", core::AnyArray(core::View<const float, 3>(scan.data(), {1, frames, 2})));
   for (const auto& [role, array] : a.inputs) {
@@ -126,12 +142,15 @@ void to_tike(model::FrameSource& source, const std::filesystem::path& to, std::s
       std::memcpy(probe.data(), array.data(), static_cast<std::size_t>(array.bytes()));
       put(zip, role, probe);
     } else if (role == "background" && array.rank() == 2) {
-      put(zip, role, shifted({array.dtype(), array.data(), array.shape()[0], array.shape()[1], array.shape()[1]}, d.dc, model::DcLocation::corner));
+      put(zip, role,
+          shifted({array.dtype(), array.data(), array.shape()[0], array.shape()[1], array.shape()[1]}, d.dc,
+                  model::DcLocation::corner));
     } else {
       put(zip, role, array);
     }
   }
-  if (!d.pixel_mask.empty()) put(zip, "mask", shifted(core::AnyImage::of(d.pixel_mask.view()), d.dc, model::DcLocation::corner));
+  if (!d.pixel_mask.empty())
+    put(zip, "mask", shifted(core::AnyImage::of(d.pixel_mask.view()), d.dc, model::DcLocation::corner));
   zip.finish();
   file.commit();
 }
@@ -140,14 +159,16 @@ void to_ptyd(model::FrameSource& source, const std::filesystem::path& to, std::s
   const auto& a = source.acquisition();
   const auto& d = a.detector;
   if (a.scan.unit != model::PositionUnit::metres)
-    throw Error(ErrorCode::invalid_argument, "ptyd holds positions in metres, which the scan does not record").at(a.source);
+    throw Error(ErrorCode::invalid_argument, "ptyd holds positions in metres, which the scan does not record")
+        .at(a.source);
   AtomicFile target(to);
   {
     auto file = hdf5::File::create(target.temporary(), to);
     core::AnyArray weights(core::DType::f32, {d.ny, d.nx});
     if (!d.pixel_mask.empty()) {
       const auto mask = shifted(core::AnyImage::of(d.pixel_mask.view()), d.dc, model::DcLocation::centre);
-      for (Index i = 0; i < mask.size(); ++i) static_cast<float*>(weights.data())[i] = static_cast<const std::uint32_t*>(mask.data())[i] == 0 ? 1.0F : 0.0F;
+      for (Index i = 0; i < mask.size(); ++i)
+        static_cast<float*>(weights.data())[i] = static_cast<const std::uint32_t*>(mask.data())[i] == 0 ? 1.0F : 0.0F;
     }
     Index chunk = 0, frames = 0;
     for_each_batch(source, stop, false, [&](const model::FrameBatch& batch) {
@@ -162,7 +183,8 @@ void to_ptyd(model::FrameSource& source, const std::filesystem::path& to, std::s
       for (Index i = 0; i < n; ++i) {
         const auto& f = batch.frames[static_cast<std::size_t>(i)];
         const auto image = shifted(f.image, d.dc, model::DcLocation::centre);
-        std::memcpy(static_cast<std::byte*>(data.data()) + i * image.bytes(), image.data(), static_cast<std::size_t>(image.bytes()));
+        std::memcpy(static_cast<std::byte*>(data.data()) + i * image.bytes(), image.data(),
+                    static_cast<std::size_t>(image.bytes()));
         const auto found = values.find(f.id);
         const auto p = found == values.end() ? std::nullopt : position_in(*found->second, "y_m", "x_m");
         positions(i, 0) = p ? p->y : std::nan("");
@@ -213,7 +235,9 @@ void to_npz(const model::Product& p, const std::filesystem::path& to) {
 }
 
 void to_tiffs(const model::Product& p, const std::filesystem::path& to) {
-  const auto path = [&](const std::string& what) { return to.parent_path() / (to.stem().string() + "_" + what + to.extension().string()); };
+  const auto path = [&](const std::string& what) {
+    return to.parent_path() / (to.stem().string() + "_" + what + to.extension().string());
+  };
   bool any = false;
   const auto write = [&](const std::string& what, Index ny, Index nx, const std::function<float(Index)>& pixel) {
     core::Array<float, 2> image({ny, nx});
@@ -232,7 +256,8 @@ void to_tiffs(const model::Product& p, const std::filesystem::path& to) {
     } else if (d.data.rank() == 3 && complex && d.data.size() > 0) {
       const auto stack = d.data.to<core::cfloat, 3>();
       for (Index m = 0; m < shape[0]; ++m)
-        write(fmt::format("{}_{}_amplitude", d.name, m), shape[1], shape[2], [&](Index i) { return std::abs(stack.view()[m].data()[i]); });
+        write(fmt::format("{}_{}_amplitude", d.name, m), shape[1], shape[2],
+              [&](Index i) { return std::abs(stack.view()[m].data()[i]); });
     } else if (d.data.rank() == 2 && d.data.size() > 0 && !d.axes.empty() && d.axes.back() == "x") {
       const auto image = d.data.to<float, 2>();
       write(d.name, shape[0], shape[1], [&](Index i) { return image.data()[i]; });
@@ -256,18 +281,23 @@ bool holds_product(const std::filesystem::path& from) {
 }
 }  // namespace
 
-void convert(const std::filesystem::path& from, const std::filesystem::path& to, const OpenOptions& options, std::stop_token stop) {
+void convert(const std::filesystem::path& from, const std::filesystem::path& to, const OpenOptions& options,
+             std::stop_token stop) {
   std::string suffix = to.extension().string();
   for (auto& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const bool tiff = suffix == ".tif" || suffix == ".tiff", cxi = suffix == ".cxi" || suffix == ".nxs";
   if (!tiff && !cxi && suffix != ".npz" && suffix != ".ptyd")
-    throw Error(ErrorCode::unsupported, fmt::format("suffix \"{}\" of {} is none of .cxi, .nxs, .npz, .ptyd (scans), .cxi, .npz, .tif (results)", suffix, to.string()));
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("suffix \"{}\" of {} is none of .cxi, .nxs, .npz, .ptyd (scans), .cxi, .npz, .tif (results)",
+                    suffix, to.string()));
   if (options.recipe.empty() && (tiff || holds_product(from))) {
     const auto product = read_product(from);
     if (tiff) return to_tiffs(product, to);
     if (suffix == ".cxi") return write_product(to, product);
     if (suffix == ".npz") return to_npz(product, to);
-    throw Error(ErrorCode::unsupported, fmt::format("{} holds a result, which becomes .cxi, .npz or .tif, not {}", from.string(), suffix));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} holds a result, which becomes .cxi, .npz or .tif, not {}", from.string(), suffix));
   }
   if (tiff) throw Error(ErrorCode::unsupported, "a recipe reads a scan, which does not become TIFF");
   const auto source = open_scan(from, options);

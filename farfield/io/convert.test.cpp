@@ -33,7 +33,8 @@ void write_scan(const std::filesystem::path& path, bool metres) {
     const model::FrameView view[] = {{i, core::AnyImage::of(core::View<const std::uint16_t, 2>(frame))}};
     const double v = static_cast<double>(i);
     const std::pair<model::FrameId, model::Values> values[] = {
-        {i, metres ? model::Values{{"y_m", v * 1e-6}, {"x_m", v * -2e-6}} : model::Values{{"y_px", v * 3}, {"x_px", v * -4}}}};
+        {i, metres ? model::Values{{"y_m", v * 1e-6}, {"x_m", v * -2e-6}}
+                   : model::Values{{"y_px", v * 3}, {"x_px", v * -4}}}};
     writer.append(view, values);
   }
   writer.commit();
@@ -86,7 +87,8 @@ TEST(Convert, RefusesWhatATargetCannotHold) {
   EXPECT_CONTAINS(e.text, ".jpg");
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(caught([&] { convert(folder / "px.cxi", folder / "b.cxi", {}, stop.get_token()); }).code, ErrorCode::cancelled);
+  EXPECT_EQ(caught([&] { convert(folder / "px.cxi", folder / "b.cxi", {}, stop.get_token()); }).code,
+            ErrorCode::cancelled);
   for (const char* name : {"a.ptyd", "a.jpg", "b.cxi"}) EXPECT_FALSE(std::filesystem::exists(folder / name)) << name;
 }
 
@@ -95,7 +97,8 @@ TEST(Convert, Products) {
   model::Product p;
   p.technique = "ptychography";
   core::Array<core::cfloat, 2> object({7, 9});
-  for (Index i = 0; i < object.size(); ++i) object.data()[i] = std::polar(0.5F + 0.01F * static_cast<float>(i), 0.04F * static_cast<float>(i));
+  for (Index i = 0; i < object.size(); ++i)
+    object.data()[i] = std::polar(0.5F + 0.01F * static_cast<float>(i), 0.04F * static_cast<float>(i));
   core::Array<core::cfloat, 3> probe({2, 4, 4}, core::cfloat(0, 3));
   p.datasets.push_back({"object", core::AnyArray(object), "", {"y", "x"}, ""});
   p.datasets.push_back({"probe", core::AnyArray(probe), "", {"mode", "y", "x"}, ""});

@@ -22,10 +22,15 @@ bool is_complex(const hdf5::Dataset& d) {
 }
 
 model::Dataset object_of(const core::AnyArray& array, const std::string& where) {
-  return {"object", with_rank<core::cfloat>(array, 2, "object", "y, x", where), "", {"y", "x"}, "complex transmission of the object"};
+  return {"object",
+          with_rank<core::cfloat>(array, 2, "object", "y, x", where),
+          "",
+          {"y", "x"},
+          "complex transmission of the object"};
 }
 model::Dataset probe_of(const core::AnyArray& array, const std::string& where) {
-  return {"probe", with_rank<core::cfloat>(array, 3, "probe", "mode, y, x", where), "", {"mode", "y", "x"}, "illumination"};
+  return {
+      "probe", with_rank<core::cfloat>(array, 3, "probe", "mode, y, x", where), "", {"mode", "y", "x"}, "illumination"};
 }
 
 model::Dataset positions_of(const std::vector<double>& y, const std::vector<double>& x, const std::string& unit) {
@@ -77,8 +82,12 @@ void read_cxi(const hdf5::File& file, const std::string& entry, model::Product& 
   const bool probe_first = file.kind(entry + "/ptychodus") == hdf5::Kind::group;
   const std::string object = entry + (probe_first ? "/image_2/data" : "/image_1/data");
   add_first(p, file, {object, entry + "/object/data", entry + "/object/obj"}, object_of);
-  add_first(p, file, {entry + "/instrument_1/source_1/illumination", entry + "/probe/data", entry + "/instrument_1/detector_1/probe"}, probe_of);
-  if (const auto t = file.find_dataset(entry + "/sample_1/geometry_1/translation"); t && t->rank() == 2 && t->shape()[1] == 3) {
+  add_first(
+      p, file,
+      {entry + "/instrument_1/source_1/illumination", entry + "/probe/data", entry + "/instrument_1/detector_1/probe"},
+      probe_of);
+  if (const auto t = file.find_dataset(entry + "/sample_1/geometry_1/translation");
+      t && t->rank() == 2 && t->shape()[1] == 3) {
     const auto v = hdf5::numbers(*t);
     std::vector<double> y, x;
     for (std::size_t i = 0; i + 2 < v.size(); i += 3) {
@@ -86,7 +95,8 @@ void read_cxi(const hdf5::File& file, const std::string& entry, model::Product& 
       y.push_back(at.y);
       x.push_back(at.x);
     }
-    p.datasets.push_back(positions_of(y, x, file.text_attribute(t->path(), "units").value_or("m") == "pixel" ? "px" : "m"));
+    p.datasets.push_back(
+        positions_of(y, x, file.text_attribute(t->path(), "units").value_or("m") == "pixel" ? "px" : "m"));
   }
   p.energy_eV = hdf5::energy_eV(file, entry + "/instrument_1/source_1/energy", "J");
 }
@@ -95,23 +105,30 @@ void read_cxi(const hdf5::File& file, const std::string& entry, model::Product& 
 model::Product read_npz_product(const npz::Npz& archive) {
   model::Product p = foreign(archive.name());
   for (const char* name : {"object", "psi"})
-    if (archive.has(name) && p.find("object") == nullptr) p.datasets.push_back(object_of(archive.read(name), fmt::format("{} in {}", name, archive.name())));
+    if (archive.has(name) && p.find("object") == nullptr)
+      p.datasets.push_back(object_of(archive.read(name), fmt::format("{} in {}", name, archive.name())));
   if (archive.has("probe")) p.datasets.push_back(probe_of(archive.read("probe"), "probe in " + archive.name()));
   for (const char* name : {"positions", "scan"}) {
     if (!archive.has(name) || p.find("positions") != nullptr) continue;
     const std::string where = fmt::format("{} in {}", name, archive.name());
     const auto pairs = with_rank<double>(archive.read(name), 2, name, "frame, 2", where);
-    if (pairs.shape()[1] != 2) throw Error(ErrorCode::corrupt_data, fmt::format("{} has shape ({}), which is not (frame, 2)", name, fmt::join(pairs.shape(), ", "))).at(where);
+    if (pairs.shape()[1] != 2)
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("{} has shape ({}), which is not (frame, 2)", name, fmt::join(pairs.shape(), ", ")))
+          .at(where);
     p.datasets.push_back({"positions", pairs, "px", {"frame", "yx"}, "window on the object, (y, x)"});
   }
   if (p.find("object") == nullptr && p.find("probe") == nullptr)
-    throw Error(ErrorCode::unsupported, fmt::format("there is neither an object nor a probe; there are: {}", fmt::join(archive.arrays(), ", "))).at(archive.name());
+    throw Error(ErrorCode::unsupported,
+                fmt::format("there is neither an object nor a probe; there are: {}", fmt::join(archive.arrays(), ", ")))
+        .at(archive.name());
   return p;
 }
 
 model::Product read_hdf5_product(const hdf5::File& file) {
   model::Product p = foreign(file.name());
-  if (const std::string truth = "/entry_1/farfield/truth"; file.kind(truth) == hdf5::Kind::group) return cxi::read_parts(file, truth);
+  if (const std::string truth = "/entry_1/farfield/truth"; file.kind(truth) == hdf5::Kind::group)
+    return cxi::read_parts(file, truth);
   if (file.kind("/content/obj") || file.kind("/content/probe")) {
     read_ptyr(file, p);
   } else {
@@ -121,7 +138,9 @@ model::Product read_hdf5_product(const hdf5::File& file) {
     if (p.find("probe") == nullptr) add_first(p, file, {"/probe", "/probe/data"}, probe_of);
   }
   if (p.find("object") == nullptr && p.find("probe") == nullptr)
-    throw Error(ErrorCode::unsupported, fmt::format("this file holds no ptychography result that is known; it holds: {}", fmt::join(file.datasets("/", 8), ", ")))
+    throw Error(ErrorCode::unsupported,
+                fmt::format("this file holds no ptychography result that is known; it holds: {}",
+                            fmt::join(file.datasets("/", 8), ", ")))
         .at(file.name());
   return p;
 }

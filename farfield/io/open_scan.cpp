@@ -21,7 +21,8 @@ using core::ErrorCode;
 namespace {
 std::string beginning(const std::filesystem::path& path) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) throw Error(ErrorCode::io, fmt::format("cannot read {}: it is a folder", path.string()));
+  if (std::filesystem::is_directory(path, ignored))
+    throw Error(ErrorCode::io, fmt::format("cannot read {}: it is a folder", path.string()));
   std::ifstream in(path, std::ios::binary);
   if (!in) throw system_error(errno, "cannot read " + path.string());
   std::string head(8, '\0');
@@ -36,9 +37,11 @@ ScanLayout layout_of(const hdf5::File& file) {
   if (ptyd::is_ptyd(file)) return ptyd::read_layout(file);
   if (const auto recipes = recipe::fitting(file); !recipes.empty()) return recipe::read_layout(file, recipes.front());
   if (nexus::is_nexus(file)) return nexus::read_layout(file);
-  throw Error(ErrorCode::unsupported,
-              fmt::format("this HDF5 file has no layout that is known; name a recipe, one of {} or one of your own. The file holds: {}",
-                          fmt::join(recipe_names(), ", "), fmt::join(file.datasets("/", 8), ", ")))
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format(
+          "this HDF5 file has no layout that is known; name a recipe, one of {} or one of your own. The file holds: {}",
+          fmt::join(recipe_names(), ", "), fmt::join(file.datasets("/", 8), ", ")))
       .at(file.name());
 }
 }  // namespace
@@ -50,11 +53,14 @@ std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path,
   if (head.empty()) throw Error(ErrorCode::corrupt_data, fmt::format("{} is empty", name));
   if (!options.recipe.empty() && !hdf5::File::is_hdf5(path))
     throw Error(ErrorCode::invalid_argument, fmt::format("{} is not an HDF5 file; recipes are for HDF5 files", name));
-  if (head.starts_with("PK\x03\x04") || head.starts_with("BZh")) return npz::open_tike(npz::Npz::open(path), file_checksum(path), options);
+  if (head.starts_with("PK\x03\x04") || head.starts_with("BZh"))
+    return npz::open_tike(npz::Npz::open(path), file_checksum(path), options);
   if (!hdf5::File::is_hdf5(path))
-    throw Error(ErrorCode::unsupported, fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2", name));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2", name));
   const auto file = hdf5::File::open(path);
-  ScanLayout layout = options.recipe.empty() ? layout_of(file) : recipe::read_layout(file, recipe::load(options.recipe));
+  ScanLayout layout =
+      options.recipe.empty() ? layout_of(file) : recipe::read_layout(file, recipe::load(options.recipe));
   layout.acquisition.source = name;
   layout.acquisition.checksum = file_checksum(path);
   return make_source(std::move(layout), name, options);

@@ -16,7 +16,9 @@ using core::Index;
 
 void expand_raster(std::vector<double>& y, std::vector<double>& x, Index frames) {
   const auto rows = static_cast<Index>(y.size()), columns = static_cast<Index>(x.size());
-  if (rows == 0 || columns == 0 || (rows == frames && columns == frames) || rows > frames || columns > frames || rows * columns != frames) return;
+  if (rows == 0 || columns == 0 || (rows == frames && columns == frames) || rows > frames || columns > frames ||
+      rows * columns != frames)
+    return;
   std::vector<double> all_y, all_x;
   all_y.reserve(static_cast<std::size_t>(frames));
   all_x.reserve(static_cast<std::size_t>(frames));
@@ -48,14 +50,18 @@ std::vector<std::vector<double>> read_table(const std::string& path) {
       const double value = std::strtod(p, &after);
       if (after == p) {
         if (row.empty()) break;  // a heading
-        throw Error(ErrorCode::corrupt_data, fmt::format("\"{}\" is not a number (line {})", std::string(p).substr(0, 20), line_number)).at(path);
+        throw Error(ErrorCode::corrupt_data,
+                    fmt::format("\"{}\" is not a number (line {})", std::string(p).substr(0, 20), line_number))
+            .at(path);
       }
       row.push_back(value);
       p = after;
     }
     if (row.empty()) continue;
     if (!rows.empty() && rows.front().size() != row.size())
-      throw Error(ErrorCode::corrupt_data, fmt::format("line {} has {} columns, those before {}", line_number, row.size(), rows.front().size())).at(path);
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("line {} has {} columns, those before {}", line_number, row.size(), rows.front().size()))
+          .at(path);
     rows.push_back(std::move(row));
   }
   return rows;

@@ -12,7 +12,9 @@
 
 namespace farfield::io {
 
-void write_product(const std::filesystem::path& path, const model::Product& product) { cxi::write_product(path, product); }
+void write_product(const std::filesystem::path& path, const model::Product& product) {
+  cxi::write_product(path, product);
+}
 
 model::Product read_product(const std::filesystem::path& path) {
   std::string head(4, '\0');

@@ -22,10 +22,10 @@ template <class T>
 core::AnyArray filled(std::vector<Index> shape, double step) {
   core::AnyArray a(core::dtype_of<T>, std::move(shape));
   for (Index i = 0; i < a.size(); ++i) {
-    if constexpr (std::is_arithmetic_v<T>)
-      static_cast<T*>(a.data())[i] = static_cast<T>(step * static_cast<double>(i));
+    if constexpr (std::is_arithmetic_v<T>) static_cast<T*>(a.data())[i] = static_cast<T>(step * static_cast<double>(i));
     else
-      static_cast<T*>(a.data())[i] = T(static_cast<typename T::value_type>(step * static_cast<double>(i)), static_cast<typename T::value_type>(-1));
+      static_cast<T*>(a.data())[i] = T(static_cast<typename T::value_type>(step * static_cast<double>(i)),
+                                       static_cast<typename T::value_type>(-1));
   }
   return a;
 }
@@ -44,8 +44,13 @@ model::Product a_product() {
   p.datasets.push_back({"c128", filled<core::cdouble>({3}, 1), "", {}, ""});
   p.datasets.push_back({"i8", filled<std::int8_t>({3}, -1), "", {}, ""});
   p.datasets.push_back({"u64", filled<std::uint64_t>({300, 300}, 1e9), "", {}, ""});
-  p.metrics = {{"final_cost", 0.38812345678901234}, {"diverged", std::numeric_limits<double>::infinity()}, {"iterations", 32}};
-  p.provenance = {{"options", R"({"algorithm":"lsqml","probe-modes":3})"}, {"version", "0.1.0 (abc)"}, {"checksum", "sha256:00"}, {"empty", ""}, {"note", "Ångström"}};
+  p.metrics = {
+      {"final_cost", 0.38812345678901234}, {"diverged", std::numeric_limits<double>::infinity()}, {"iterations", 32}};
+  p.provenance = {{"options", R"({"algorithm":"lsqml","probe-modes":3})"},
+                  {"version", "0.1.0 (abc)"},
+                  {"checksum", "sha256:00"},
+                  {"empty", ""},
+                  {"note", "Ångström"}};
   p.pixel_size_y_m = 1.1e-8 / 3;
   p.pixel_size_x_m = 1.2e-8;
   p.energy_eV = 8801.0 / 3;
@@ -109,7 +114,9 @@ TEST(Product, LeavesOutWhatIsNotKnown) {
   p.datasets.push_back({"mean", filled<float>({4, 4}, 1), "counts", {"y", "x"}, ""});
   write_product(folder / "r.cxi", p);
   const auto file = hdf5::File::open(folder / "r.cxi");
-  for (const char* path : {"/entry_1/image_1", "/entry_1/instrument_1", "/entry_1/sample_1", "/entry_1/farfield/energy_eV"}) EXPECT_FALSE(file.has(path)) << path;
+  for (const char* path :
+       {"/entry_1/image_1", "/entry_1/instrument_1", "/entry_1/sample_1", "/entry_1/farfield/energy_eV"})
+    EXPECT_FALSE(file.has(path)) << path;
   expect_equal(p, read_product(folder / "r.cxi"));
 }
 
@@ -132,7 +139,9 @@ TEST(Product, ForeignNpz) {
   {
     AtomicFile file(folder / "tike.npz");
     npz::ZipWriter zip(file);
-    const std::pair<const char*, core::AnyArray> arrays[] = {{"psi.npy", filled<cfloat>({1, 9, 8}, 1)}, {"probe.npy", filled<cfloat>({1, 1, 1, 2, 4, 4}, 1)}, {"scan.npy", filled<float>({1, 3, 2}, 1)}};
+    const std::pair<const char*, core::AnyArray> arrays[] = {{"psi.npy", filled<cfloat>({1, 9, 8}, 1)},
+                                                             {"probe.npy", filled<cfloat>({1, 1, 1, 2, 4, 4}, 1)},
+                                                             {"scan.npy", filled<float>({1, 3, 2}, 1)}};
     for (const auto& [name, array] : arrays) {
       zip.begin(name);
       zip.write(npz::npy_header(array.dtype(), array.shape()));

@@ -33,7 +33,9 @@ void with_unit(hdf5::File& f, const std::string& path, double value, const std::
 class Reader : public ::testing::Test {
 protected:
   hdf5::File create(const std::string& name) { return hdf5::File::create(folder / name, folder / name); }
-  std::unique_ptr<model::FrameSource> open(const std::string& name, const std::string& recipe = "") { return open_scan(folder / name, {.recipe = recipe}); }
+  std::unique_ptr<model::FrameSource> open(const std::string& name, const std::string& recipe = "") {
+    return open_scan(folder / name, {.recipe = recipe});
+  }
   testing::TemporaryFolder folder;
 };
 
@@ -124,13 +126,16 @@ TEST_F(Reader, CxiContradictionsAreSaid) {
     }
     return caught([&] { open("a.cxi"); });
   };
-  auto e = make([](auto& f) { f.write("/entry_1/sample_1/geometry_1/translation", numbers({2, 3}, {1, 2, 3, 4, 5, 6})); });
+  auto e =
+      make([](auto& f) { f.write("/entry_1/sample_1/geometry_1/translation", numbers({2, 3}, {1, 2, 3, 4, 5, 6})); });
   EXPECT_EQ(e.code, ErrorCode::corrupt_data);
   EXPECT_CONTAINS(e.text, "2 positions for 3 frames");
   EXPECT_CONTAINS(e.text, "/entry_1/sample_1/geometry_1/translation");
   e = make([](auto& f) { f.write("/entry_1/sample_1/geometry_1/translation", numbers({6}, {1, 2, 3, 4, 5, 6})); });
   EXPECT_CONTAINS(e.text, "not (frame, 3)");
-  e = make([](auto& f) { f.write("/entry_1/sample_1/geometry_1/translation", numbers({3, 3}, std::vector<double>(9, std::nan("")))); });
+  e = make([](auto& f) {
+    f.write("/entry_1/sample_1/geometry_1/translation", numbers({3, 3}, std::vector<double>(9, std::nan(""))));
+  });
   EXPECT_CONTAINS(e.text, "none of the 3 positions");
   e = make([](auto& f) { f.write("/entry_1/instrument_1/detector_1/mask", counts({4, 5})); });
   EXPECT_CONTAINS(e.text, "mask of 4 x 5");
@@ -192,7 +197,8 @@ TEST_F(Reader, NxmxWithMovingSample) {
     f.set_attribute(chain + "/h", "units", std::string("mm"));
     f.write(chain + "/v", numbers({3}, {5, 6, 7}));
     f.set_attribute(chain + "/v", "units", std::string("um"));
-    for (const char* axis : {"/h", "/v"}) f.set_attribute(chain + axis, "transformation_type", std::string("translation"));
+    for (const char* axis : {"/h", "/v"})
+      f.set_attribute(chain + axis, "transformation_type", std::string("translation"));
     f.set_vector_attribute(chain + "/h", "vector", {-1, 0, 0});
     f.set_vector_attribute(chain + "/v", "vector", {0, 1, 0});
   }

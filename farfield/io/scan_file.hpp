@@ -55,15 +55,17 @@ public:
 
   /// Frames of the acquisition's shape and element type, in any order; values for these or other frames.
   /// Of the values, positions are stored (as given, metres or pixels), and every other name as
-  /// entry_1/farfield/values/<name>. Throws `invalid_argument` for another shape or type, `conflict` for an id
-  /// given twice, `io`/`resource_exhausted` when the disk refuses.
-  void append(std::span<const model::FrameView> frames, std::span<const std::pair<model::FrameId, model::Values>> values);
+  /// entry_1/farfield/values/<name>. Throws `invalid_argument` for another shape or type or for positions in
+  /// metres and pixels, `io`/`resource_exhausted` when the disk refuses.
+  void append(std::span<const model::FrameView> frames,
+              std::span<const std::pair<model::FrameId, model::Values>> values);
   /// The truth of a simulation: read_product() of the scan gives it back, so that it can be compared with.
   void set_truth(const model::Product& truth);
   /// An extra array, stored as
   /// entry_1/farfield/<name> with unit and axes. Throws `invalid_argument` for a name that is no path.
   void set(const std::string& name, const model::Dataset& dataset);
-  /// Completes the file, flushes it to the disk and gives it its name. Once.
+  /// Completes the file, flushes it to the disk and gives it its name. Once. Throws `conflict` when a frame was
+  /// given twice, and what append() throws.
   void commit();
 
 private:

@@ -43,7 +43,9 @@ core::Array<std::uint16_t, 3> random_frames(Index n, Index ny, Index nx) {
   return frames;
 }
 
-model::FrameView frame(model::FrameId id, core::View<const std::uint16_t, 2> image) { return {id, core::AnyImage::of(image)}; }
+model::FrameView frame(model::FrameId id, core::View<const std::uint16_t, 2> image) {
+  return {id, core::AnyImage::of(image)};
+}
 
 TEST(ScanWriter, RoundTripIsExact) {
   const TemporaryFolder folder;
@@ -55,7 +57,10 @@ TEST(ScanWriter, RoundTripIsExact) {
     ScanWriter writer(path, a, n);
     for (Index i = 0; i < n; ++i) {
       const model::FrameView one[] = {frame(i, frames.view()[i])};
-      const std::pair<model::FrameId, model::Values> values[] = {{i, {{"y_m", 1e-7 / 3 * static_cast<double>(i)}, {"x_m", -2e-7 * static_cast<double>(i)}, {"monitor", 5.0 + static_cast<double>(i)}}}};
+      const std::pair<model::FrameId, model::Values> values[] = {{i,
+                                                                  {{"y_m", 1e-7 / 3 * static_cast<double>(i)},
+                                                                   {"x_m", -2e-7 * static_cast<double>(i)},
+                                                                   {"monitor", 5.0 + static_cast<double>(i)}}}};
       writer.append(one, values);
       EXPECT_FALSE(std::filesystem::exists(path));  // only at commit
     }
@@ -105,7 +110,8 @@ TEST(ScanWriter, FramesOutOfOrderAndLatePositions) {
     const model::FrameView first[] = {frame(7, frames.view()[0]), frame(2, frames.view()[1])};
     writer.append(first, {});
     const model::FrameView second[] = {frame(3, frames.view()[2])};
-    const std::pair<model::FrameId, model::Values> values[] = {{2, {{"y_px", 1.5}, {"x_px", 2.5}}}, {7, {{"y_px", -3.25}, {"x_px", 4}}}};
+    const std::pair<model::FrameId, model::Values> values[] = {{2, {{"y_px", 1.5}, {"x_px", 2.5}}},
+                                                               {7, {{"y_px", -3.25}, {"x_px", 4}}}};
     writer.append(second, values);
     writer.commit();
   }

@@ -83,7 +83,8 @@ private:
           return {stack_.dtype(), stored, d.ny, d.nx, d.nx};
         }
         if (squared_.empty()) squared_ = core::Array<float, 3>({step_, d.ny, d.nx});
-        std::transform(turned.begin(), turned.end(), squared_.view()[at].data(), [](T v) { return static_cast<float>(v) * static_cast<float>(v); });
+        std::transform(turned.begin(), turned.end(), squared_.view()[at].data(),
+                       [](T v) { return static_cast<float>(v) * static_cast<float>(v); });
         return core::AnyImage::of(core::View<const float, 2>(squared_.view()[at]));
       }
     });
@@ -112,12 +113,17 @@ private:
 
 }  // namespace
 
-void check_positions(const std::vector<double>& y, const std::vector<double>& x, Index frames, const std::string& where) {
+void check_positions(const std::vector<double>& y, const std::vector<double>& x, Index frames,
+                     const std::string& where) {
   if (y.size() != x.size())
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} positions in y and {} in x must be as many", y.size(), x.size())).at(where);
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("{} positions in y and {} in x must be as many", y.size(), x.size()))
+        .at(where);
   if (y.empty()) return;
   if (static_cast<Index>(y.size()) != frames)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} positions for {} frames: there must be one per frame", y.size(), frames)).at(where);
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("{} positions for {} frames: there must be one per frame", y.size(), frames))
+        .at(where);
   for (std::size_t i = 0; i < y.size(); ++i)
     if (std::isfinite(y[i]) && std::isfinite(x[i])) return;
   throw Error(ErrorCode::corrupt_data, fmt::format("none of the {} positions is a finite number", y.size())).at(where);
@@ -140,10 +146,12 @@ std::vector<model::FrameId> frame_ids(const std::vector<double>& numbers, const 
 
 void check_mask(core::View<const std::uint32_t, 2> mask, const std::string& where) {
   if (mask.empty() || std::any_of(mask.begin(), mask.end(), [](std::uint32_t m) { return m == 0; })) return;
-  throw Error(ErrorCode::corrupt_data, fmt::format("the mask hides all {} pixels (0 means good)", mask.size())).at(where);
+  throw Error(ErrorCode::corrupt_data, fmt::format("the mask hides all {} pixels (0 means good)", mask.size()))
+      .at(where);
 }
 
-std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::string& file, const OpenOptions& options) {
+std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::string& file,
+                                                const OpenOptions& options) {
   auto source = std::make_unique<StackSource>(std::move(layout), options);
   ScanLayout& l = source->layout();
   const hdf5::Stack& stack = source->stack();
@@ -152,8 +160,9 @@ std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::st
   auto& d = a.detector;
   if (!d.pixel_mask.empty()) {
     if (d.pixel_mask.extent(0) != stack.ny() || d.pixel_mask.extent(1) != stack.nx())
-      throw Error(ErrorCode::corrupt_data, fmt::format("mask of {} x {} pixels for frames of {} x {}", d.pixel_mask.extent(0),
-                                                       d.pixel_mask.extent(1), stack.ny(), stack.nx()))
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("mask of {} x {} pixels for frames of {} x {}", d.pixel_mask.extent(0),
+                              d.pixel_mask.extent(1), stack.ny(), stack.nx()))
           .at(file);
     check_mask(d.pixel_mask, file);
   }
@@ -169,10 +178,13 @@ std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::st
   a.scan.expected_frames = stack.frames();
   check_positions(l.y, l.x, stack.frames(), l.positions_at.empty() ? file : l.positions_at + " in " + file);
   if (!l.ids.empty() && static_cast<Index>(l.ids.size()) != stack.frames())
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} frame numbers for {} frames", l.ids.size(), stack.frames())).at(file);
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} frame numbers for {} frames", l.ids.size(), stack.frames()))
+        .at(file);
   for (const auto& [name, numbers] : l.values)
     if (static_cast<Index>(numbers.size()) != stack.frames())
-      throw Error(ErrorCode::corrupt_data, fmt::format("{} values of {} for {} frames", numbers.size(), name, stack.frames())).at(file);
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("{} values of {} for {} frames", numbers.size(), name, stack.frames()))
+          .at(file);
   model::validate(a, file);
   return source;
 }

@@ -35,7 +35,8 @@ struct ScanLayout {
 std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::string& file, const OpenOptions& options);
 
 /// Throws `corrupt_data` when there are positions and not one is finite, or their number is not `frames`.
-void check_positions(const std::vector<double>& y, const std::vector<double>& x, core::Index frames, const std::string& where);
+void check_positions(const std::vector<double>& y, const std::vector<double>& x, core::Index frames,
+                     const std::string& where);
 /// Frame numbers that a file keeps as numbers of any kind. Throws `corrupt_data` for one that is not whole, is
 /// negative, or comes twice.
 std::vector<model::FrameId> frame_ids(const std::vector<double>& numbers, const std::string& where);

@@ -56,13 +56,13 @@ inline Taken take_all(model::FrameSource& source) {
       const auto row = static_cast<std::size_t>(f.image.nx * core::item_size(f.image.dtype));
       for (core::Index y = 0; y < f.image.ny; ++y)
         std::memcpy(static_cast<char*>(copy.data()) + y * static_cast<core::Index>(row),
-                    static_cast<const char*>(f.image.data) + y * f.image.row_stride * core::item_size(f.image.dtype), row);
+                    static_cast<const char*>(f.image.data) + y * f.image.row_stride * core::item_size(f.image.dtype),
+                    row);
       t.frames.emplace(f.id, std::move(copy));
     }
     for (const auto& [id, values] : batch.values) t.values[id].insert(values.begin(), values.end());
     for (const auto& [id, reason] : batch.bad) t.bad[id] = reason;
-  })) {
-  }
+  })) {}
   return t;
 }
 
@@ -80,21 +80,18 @@ inline Caught caught(const std::function<void()>& f) {
   ADD_FAILURE() << "no error was thrown";
   return {};
 }
-#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << "\"" << (text) << "\" lacks \"" << (part) << "\""
+#define EXPECT_CONTAINS(text, part) \
+  EXPECT_NE((text).find(part), std::string::npos) << "\"" << (text) << "\" lacks \"" << (part) << "\""
 
 /// Bytes as a file, without waiting for the disk.
 inline void write_plain(const std::filesystem::path& path, const std::vector<std::byte>& bytes) {
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-}
-
-/// Data shared between checkouts: $FARFIELD_SHARED_DATA, or ../shared/data beside the repository.
-inline std::filesystem::path shared_data() {
-  if (const char* folder = std::getenv("FARFIELD_SHARED_DATA")) return folder;
-  return "../shared/data";
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
 inline bool same(const core::AnyArray& a, const core::AnyArray& b) {
-  return a.dtype() == b.dtype() && a.shape() == b.shape() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.bytes())) == 0;
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.bytes())) == 0;
 }
 
 }  // namespace farfield::io::testing

@@ -69,15 +69,20 @@ Tiff open(Memory& memory, const char* mode) {
     return true;
   }();
   (void)silent;
-  return {TIFFClientOpen("memory", mode, &memory, read_bytes, write_bytes, seek, close_nothing, size_of, nullptr, nullptr), TIFFClose};
+  return {
+      TIFFClientOpen("memory", mode, &memory, read_bytes, write_bytes, seek, close_nothing, size_of, nullptr, nullptr),
+      TIFFClose};
 }
 }  // namespace
 
 void write_tiff(const std::filesystem::path& path, core::View<const float, 2> image) {
   const Index ny = image.extent(0), nx = image.extent(1);
-  if (ny < 1 || nx < 1) throw Error(ErrorCode::invalid_argument, fmt::format("an image of {} x {} pixels cannot be written", ny, nx)).at(path.string());
+  if (ny < 1 || nx < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("an image of {} x {} pixels cannot be written", ny, nx))
+        .at(path.string());
   if (ny > (Index{1} << 31) || nx > (Index{1} << 31) || ny * nx > (Index{1} << 29))
-    throw Error(ErrorCode::invalid_argument, fmt::format("an image of {} x {} pixels is too large for TIFF", ny, nx)).at(path.string());
+    throw Error(ErrorCode::invalid_argument, fmt::format("an image of {} x {} pixels is too large for TIFF", ny, nx))
+        .at(path.string());
   AtomicFile file(path);
   Memory memory;
   {
@@ -109,7 +114,10 @@ core::Array<float, 2> read_tiff(const std::filesystem::path& path) {
   Memory memory{read_file(path, Index{4} << 30)};
   const Tiff tiff = open(memory, "rm");
   TIFF* t = tiff.get();
-  const auto corrupt = [&](const std::string& what) { return Error(ErrorCode::corrupt_data, what + (memory.problem.empty() ? "" : ": " + memory.problem)).at(path.string()); };
+  const auto corrupt = [&](const std::string& what) {
+    return Error(ErrorCode::corrupt_data, what + (memory.problem.empty() ? "" : ": " + memory.problem))
+        .at(path.string());
+  };
   if (t == nullptr) throw corrupt("not a TIFF file, or a damaged one");
   std::uint32_t nx = 0, ny = 0;
   std::uint16_t bits = 1, samples = 1, format = SAMPLEFORMAT_UINT;
@@ -118,9 +126,11 @@ core::Array<float, 2> read_tiff(const std::filesystem::path& path) {
   TIFFGetFieldDefaulted(t, TIFFTAG_BITSPERSAMPLE, &bits);
   TIFFGetFieldDefaulted(t, TIFFTAG_SAMPLESPERPIXEL, &samples);
   TIFFGetFieldDefaulted(t, TIFFTAG_SAMPLEFORMAT, &format);
-  if (nx < 1 || ny < 1 || static_cast<Index>(nx) * ny > (Index{1} << 29)) throw corrupt(fmt::format("an image of {} x {} pixels is not possible", ny, nx));
+  if (nx < 1 || ny < 1 || static_cast<Index>(nx) * ny > (Index{1} << 29))
+    throw corrupt(fmt::format("an image of {} x {} pixels is not possible", ny, nx));
   std::optional<core::DType> type;
-  const bool integer = format == SAMPLEFORMAT_UINT, is_signed = format == SAMPLEFORMAT_INT, real = format == SAMPLEFORMAT_IEEEFP;
+  const bool integer = format == SAMPLEFORMAT_UINT, is_signed = format == SAMPLEFORMAT_INT,
+             real = format == SAMPLEFORMAT_IEEEFP;
   if (integer && bits == 8) type = core::DType::u8;
   if (integer && bits == 16) type = core::DType::u16;
   if (integer && bits == 32) type = core::DType::u32;
@@ -130,7 +140,9 @@ core::Array<float, 2> read_tiff(const std::filesystem::path& path) {
   if (real && bits == 32) type = core::DType::f32;
   if (real && bits == 64) type = core::DType::f64;
   if (!type || samples != 1 || TIFFIsTiled(t))
-    throw Error(ErrorCode::unsupported, fmt::format("{} samples of {} bits per pixel; grey images of 8, 16, 32-bit integers or floats are read", samples, bits))
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} samples of {} bits per pixel; grey images of 8, 16, 32-bit integers or floats are read",
+                            samples, bits))
         .at(path.string());
   const auto line = static_cast<std::size_t>(TIFFScanlineSize(t));
   if (line != nx * static_cast<std::size_t>(bits / 8)) throw corrupt("the rows of the image have another length");

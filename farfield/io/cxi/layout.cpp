@@ -28,8 +28,7 @@ constexpr BitPair kBits[] = {
     {1U << 9, model::pixel_mask::kGap},   // missing
     {1U << 3, model::pixel_mask::kDead},  // dead
     {1U << 2, model::pixel_mask::kOver},  // hot
-    {1U << 10, model::pixel_mask::kNoisy},
-    {1U << 7, model::pixel_mask::kUnder},  // bad
+    {1U << 10, model::pixel_mask::kNoisy}, {1U << 7, model::pixel_mask::kUnder},  // bad
     {1U << 0, model::pixel_mask::kUser},   // invalid
     {1U << 1, model::pixel_mask::kOver},   // saturated
 };
@@ -40,7 +39,8 @@ std::optional<std::string> first_dataset(const hdf5::File& file, std::initialize
   return std::nullopt;
 }
 
-Basis read_basis(const hdf5::File& file, const std::string& detector, std::optional<double>& pitch_y, std::optional<double>& pitch_x) {
+Basis read_basis(const hdf5::File& file, const std::string& detector, std::optional<double>& pitch_y,
+                 std::optional<double>& pitch_x) {
   Basis basis;
   const auto dataset = file.find_dataset(detector + "/basis_vectors");
   if (!dataset) return basis;
@@ -48,7 +48,9 @@ Basis read_basis(const hdf5::File& file, const std::string& detector, std::optio
   const bool rows = shape.size() >= 2 && shape[shape.size() - 2] == 2 && shape.back() == 3;
   const bool columns = shape.size() == 2 && shape[0] == 3 && shape[1] == 2;  // stored transposed by some programs
   if (!rows && !columns)
-    throw Error(ErrorCode::corrupt_data, fmt::format("basis_vectors has shape ({}), which is not (2, 3)", fmt::join(shape, ", "))).at(dataset->where());
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("basis_vectors has shape ({}), which is not (2, 3)", fmt::join(shape, ", ")))
+        .at(dataset->where());
   const auto v = hdf5::numbers(*dataset);
   if (v.size() < 6) throw Error(ErrorCode::corrupt_data, "basis_vectors is empty").at(dataset->where());
   const double unit = [&] {
@@ -59,7 +61,8 @@ Basis read_basis(const hdf5::File& file, const std::string& detector, std::optio
     basis.row[i] = rows ? v[i] : v[2 * i];
     basis.column[i] = rows ? v[3 + i] : v[2 * i + 1];
   }
-  const double length_row = std::sqrt(dot(basis.row, basis.row)), length_column = std::sqrt(dot(basis.column, basis.column));
+  const double length_row = std::sqrt(dot(basis.row, basis.row)),
+               length_column = std::sqrt(dot(basis.column, basis.column));
   if (!(std::isfinite(length_row) && std::isfinite(length_column) && length_row > 0 && length_column > 0))
     throw Error(ErrorCode::corrupt_data, "basis_vectors must be finite and not zero").at(dataset->where());
   for (std::size_t i = 0; i < 3; ++i) {
@@ -89,13 +92,16 @@ void read_positions(const hdf5::File& file, const std::string& entry, const Basi
     };
     auto values_y = hdf5::numbers(*y), values_x = hdf5::numbers(*x);
     const double fy = scale(*y), fx = scale(*x);
-    if ((fy == 0) != (fx == 0)) throw Error(ErrorCode::corrupt_data, "y and x must both be lengths or both pixels").at(y->where());
+    if ((fy == 0) != (fx == 0))
+      throw Error(ErrorCode::corrupt_data, "y and x must both be lengths or both pixels").at(y->where());
     Index frames = 1;
     for (std::size_t r = 0; r + 2 < layout.frames.front().shape().size(); ++r)
       if (__builtin_mul_overflow(frames, layout.frames.front().shape()[r], &frames)) frames = -1;
     expand_raster(values_y, values_x, frames);
     if (values_y.size() != values_x.size())
-      throw Error(ErrorCode::corrupt_data, fmt::format("{} values of y and {} of x must be as many", values_y.size(), values_x.size())).at(y->where());
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("{} values of y and {} of x must be as many", values_y.size(), values_x.size()))
+          .at(y->where());
     for (std::size_t i = 0; i < values_y.size(); ++i) {
       const Position p = position_of({values_x[i] * (fx == 0 ? 1 : fx), values_y[i] * (fy == 0 ? 1 : fy), 0}, basis);
       layout.y.push_back(p.y);
@@ -108,11 +114,14 @@ void read_positions(const hdf5::File& file, const std::string& entry, const Basi
   const auto dataset = file.dataset(*path);
   const auto& shape = dataset.shape();
   if (shape.size() < 2 || (shape.back() != 3 && shape.back() != 2))
-    throw Error(ErrorCode::corrupt_data, fmt::format("translation has shape ({}), which is not (frame, 3)", fmt::join(shape, ", "))).at(dataset.where());
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("translation has shape ({}), which is not (frame, 3)", fmt::join(shape, ", ")))
+        .at(dataset.where());
   const std::string unit = file.text_attribute(*path, "units").value_or("m");
   const bool pixels = is_pixel_unit(unit);
   const auto factor = metres_per(unit);
-  if (!pixels && !factor) throw Error(ErrorCode::corrupt_data, fmt::format("unit \"{}\" is not a length", unit)).at(dataset.where());
+  if (!pixels && !factor)
+    throw Error(ErrorCode::corrupt_data, fmt::format("unit \"{}\" is not a length", unit)).at(dataset.where());
   const auto v = hdf5::numbers(dataset);
   const auto width = static_cast<std::size_t>(shape.back());
   for (std::size_t i = 0; i + width <= v.size(); i += width) {
@@ -145,12 +154,14 @@ void read_beam(const hdf5::File& file, const std::string& entry, model::Acquisit
     a.beam.energy_eV = hdf5::energy_eV(file, *path, "J");
     // Joules of a photon are around 1e-15. A number like 8800 without a unit is somebody's eV, or keV.
     if (*a.beam.energy_eV > 1e12 && !file.text_attribute(*path, "units"))
-      throw Error(ErrorCode::corrupt_data,
-                  fmt::format("photon energy {} without a units attribute is joules in CXI, which is not possible here; "
-                              "add units, or read the file with a recipe",
-                              *a.beam.energy_eV * model::kJoulePerEv))
+      throw Error(
+          ErrorCode::corrupt_data,
+          fmt::format("photon energy {} without a units attribute is joules in CXI, which is not possible here; "
+                      "add units, or read the file with a recipe",
+                      *a.beam.energy_eV * model::kJoulePerEv))
           .at(file.dataset(*path).where());
-  } else if (const auto wavelength = hdf5::length_m(file, instrument + "/source_1/wavelength"); wavelength && *wavelength > 0) {
+  } else if (const auto wavelength = hdf5::length_m(file, instrument + "/source_1/wavelength");
+             wavelength && *wavelength > 0) {
     a.beam.energy_eV = model::kHcEvM / *wavelength;
   }
 }
@@ -169,8 +180,9 @@ void read_metadata(const hdf5::File& file, const std::string& entry, model::Acqu
 
 void read_inputs(const hdf5::File& file, const std::string& entry, model::Acquisition& a) {
   const std::string instrument = entry + "/instrument_1", detector = instrument + "/detector_1";
-  const auto probe = first_dataset(file, {instrument + "/source_1/illumination", instrument + "/source_1/data_illumination",
-                                          detector + "/probe", detector + "/Probe"});
+  const auto probe =
+      first_dataset(file, {instrument + "/source_1/illumination", instrument + "/source_1/data_illumination",
+                           detector + "/probe", detector + "/Probe"});
   if (probe) {
     const auto d = file.dataset(*probe);
     a.inputs["probe"] = with_rank<core::cfloat>(d.read(), 3, "probe", "mode, y, x", d.where());
@@ -224,7 +236,8 @@ std::string scan_entry(const hdf5::File& file) {
   for (const auto& name : file.list("/")) {
     const std::string entry = "/" + name;
     if (!name.starts_with("entry")) continue;
-    if (first_dataset(file, {entry + "/data_1/data", entry + "/instrument_1/detector_1/data", entry + "/data/data"})) return entry;
+    if (first_dataset(file, {entry + "/data_1/data", entry + "/instrument_1/detector_1/data", entry + "/data/data"}))
+      return entry;
   }
   std::string message = "there are no frames: neither /entry_1/data_1/data nor /entry_1/instrument_1/detector_1/data";
   if (file.has("/entry_1/image_1/data")) message += "; this is a result, not a scan";
@@ -235,7 +248,8 @@ ScanLayout read_layout(const hdf5::File& file, const std::string& entry) {
   const std::string detector = entry + "/instrument_1/detector_1";
   ScanLayout layout;
   auto& a = layout.acquisition;
-  layout.frames.push_back(file.dataset(*first_dataset(file, {entry + "/data_1/data", detector + "/data", entry + "/data/data"})));
+  layout.frames.push_back(
+      file.dataset(*first_dataset(file, {entry + "/data_1/data", detector + "/data", entry + "/data/data"})));
   auto& d = a.detector;
   d.distance_m = hdf5::length_m(file, detector + "/distance");
   if (!d.distance_m)
@@ -255,7 +269,8 @@ ScanLayout read_layout(const hdf5::File& file, const std::string& entry) {
   if (const auto ids = file.find_dataset(entry + "/farfield/frame_id"))
     layout.ids = frame_ids(hdf5::numbers(*ids), ids->where());
   for (const auto& name : file.list(entry + "/farfield/values"))
-    if (const auto values = file.find_dataset(entry + "/farfield/values/" + name)) layout.values[name] = hdf5::numbers(*values);
+    if (const auto values = file.find_dataset(entry + "/farfield/values/" + name))
+      layout.values[name] = hdf5::numbers(*values);
   return layout;
 }
 

@@ -19,8 +19,9 @@ using core::ErrorCode;
 using core::Index;
 
 namespace {
-const std::string kEntry = "/entry_1", kOurs = "/entry_1/farfield", kImage = "/entry_1/image_1", kInstrument = "/entry_1/instrument_1",
-                  kGeometry = "/entry_1/sample_1/geometry_1", kProcess = "/entry_1/process_1";
+const std::string kEntry = "/entry_1", kOurs = "/entry_1/farfield", kImage = "/entry_1/image_1",
+                  kInstrument = "/entry_1/instrument_1", kGeometry = "/entry_1/sample_1/geometry_1",
+                  kProcess = "/entry_1/process_1";
 
 bool is_complex(const model::Dataset* d) {
   return d != nullptr && (d->data.dtype() == core::DType::c64 || d->data.dtype() == core::DType::c128);
@@ -68,7 +69,8 @@ void write_standard(hdf5::File& file, const model::Product& p) {
     file.link(kOurs + "/datasets/probe", kInstrument + "/source_1/illumination");
   }
   const auto* positions = p.find("positions");
-  const bool pairs = positions != nullptr && positions->data.rank() == 2 && positions->data.shape()[1] == 2 && !is_complex(positions);
+  const bool pairs =
+      positions != nullptr && positions->data.rank() == 2 && positions->data.shape()[1] == 2 && !is_complex(positions);
   if (pairs && (positions->unit == "m" || positions->unit == "px" || positions->unit == "pixel")) {
     const auto v = positions->data.to<double, 2>();
     core::Array<double, 2> translation({v.extent(0), 3});
@@ -89,7 +91,8 @@ void write_parts(hdf5::File& file, const std::string& group, const model::Produc
   double order = 0;
   for (const auto& d : p.datasets) {
     hdf5::check_name(d.name, "dataset");
-    if (std::count_if(p.datasets.begin(), p.datasets.end(), [&](const auto& other) { return other.name == d.name; }) > 1)
+    if (std::count_if(p.datasets.begin(), p.datasets.end(), [&](const auto& other) { return other.name == d.name; }) >
+        1)
       throw Error(ErrorCode::invalid_argument, fmt::format("there are two datasets \"{}\"", d.name)).at(file.name());
     const std::string at = group + "/datasets/" + d.name;
     hdf5::write_dataset(file, at, d);
@@ -117,10 +120,14 @@ model::Product read_parts(const hdf5::File& file, const std::string& group) {
     const std::string at = group + "/datasets/" + name;
     found.emplace_back(file.number_attribute(at, "order").value_or(1e9), hdf5::read_dataset(file, at, name));
   }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return std::tie(a.first, a.second.name) < std::tie(b.first, b.second.name); });
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.first, a.second.name) < std::tie(b.first, b.second.name);
+  });
   for (auto& [order, dataset] : found) p.datasets.push_back(std::move(dataset));
-  for (const auto& name : file.list(group + "/metrics")) p.metrics[name] = file.dataset(group + "/metrics/" + name).number();
-  for (const auto& name : file.list(group + "/provenance")) p.provenance[name] = file.dataset(group + "/provenance/" + name).text();
+  for (const auto& name : file.list(group + "/metrics"))
+    p.metrics[name] = file.dataset(group + "/metrics/" + name).number();
+  for (const auto& name : file.list(group + "/provenance"))
+    p.provenance[name] = file.dataset(group + "/provenance/" + name).text();
   p.pixel_size_y_m = hdf5::number(file, group + "/pixel_size_y_m");
   p.pixel_size_x_m = hdf5::number(file, group + "/pixel_size_x_m");
   p.energy_eV = hdf5::number(file, group + "/energy_eV");
@@ -138,7 +145,9 @@ void write_product(const std::filesystem::path& path, const model::Product& p) {
   target.commit();
 }
 
-bool is_product(const hdf5::File& file) { return file.has_dataset(kOurs + "/technique") && file.kind(kOurs + "/datasets") == hdf5::Kind::group; }
+bool is_product(const hdf5::File& file) {
+  return file.has_dataset(kOurs + "/technique") && file.kind(kOurs + "/datasets") == hdf5::Kind::group;
+}
 
 model::Product read_product(const hdf5::File& file) { return read_parts(file, kOurs); }
 

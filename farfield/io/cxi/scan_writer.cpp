@@ -18,8 +18,8 @@ using core::ErrorCode;
 using core::Index;
 
 namespace {
-const std::string kEntry = "/entry_1", kDetector = "/entry_1/instrument_1/detector_1", kSource = "/entry_1/instrument_1/source_1",
-                  kGeometry = "/entry_1/sample_1/geometry_1";
+const std::string kEntry = "/entry_1", kDetector = "/entry_1/instrument_1/detector_1",
+                  kSource = "/entry_1/instrument_1/source_1", kGeometry = "/entry_1/sample_1/geometry_1";
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 core::AnyArray column(const std::vector<double>& numbers) {
@@ -109,10 +109,8 @@ void write_acquisition(hdf5::File& file, const model::Acquisition& a, const cxi:
   }
   for (const auto& [role, array] : a.inputs) {
     hdf5::check_name(role, "input");
-    if (role == "probe")
-      hdf5::write_dataset(file, kSource + "/illumination", {role, array});
-    else
-      hdf5::write_dataset(file, kEntry + "/farfield/inputs/" + role, {role, array});
+    if (role == "probe") hdf5::write_dataset(file, kSource + "/illumination", {role, array});
+    else hdf5::write_dataset(file, kEntry + "/farfield/inputs/" + role, {role, array});
   }
   for (const auto& [name, value] : a.metadata) {
     std::string key = name;
@@ -133,12 +131,15 @@ void write_acquisition(hdf5::File& file, const model::Acquisition& a, const cxi:
 ScanWriter::ScanWriter(std::filesystem::path path, const model::Acquisition& a, Index expected_frames) {
   const auto& d = a.detector;
   if (d.ny < 1 || d.nx < 1)
-    throw Error(ErrorCode::invalid_argument, fmt::format("frames of {} x {} pixels must be at least 1 x 1", d.ny, d.nx)).at(path.string());
+    throw Error(ErrorCode::invalid_argument, fmt::format("frames of {} x {} pixels must be at least 1 x 1", d.ny, d.nx))
+        .at(path.string());
   if (d.dtype == core::DType::c64 || d.dtype == core::DType::c128)
     throw Error(ErrorCode::invalid_argument, "frames must be counts, not complex numbers").at(path.string());
   Index bytes = core::item_size(d.dtype);
-  if (__builtin_mul_overflow(bytes, d.ny, &bytes) || __builtin_mul_overflow(bytes, d.nx, &bytes) || bytes > (Index{1} << 30))
-    throw Error(ErrorCode::invalid_argument, fmt::format("frames of {} x {} pixels are too large", d.ny, d.nx)).at(path.string());
+  if (__builtin_mul_overflow(bytes, d.ny, &bytes) || __builtin_mul_overflow(bytes, d.nx, &bytes) ||
+      bytes > (Index{1} << 30))
+    throw Error(ErrorCode::invalid_argument, fmt::format("frames of {} x {} pixels are too large", d.ny, d.nx))
+        .at(path.string());
   state_ = std::make_unique<State>(path, a);
   if (expected_frames > 0) state_->ids.reserve(static_cast<std::size_t>(std::min<Index>(expected_frames, 1 << 24)));
   write_acquisition(state_->file, a, state_->basis);
@@ -146,15 +147,16 @@ ScanWriter::ScanWriter(std::filesystem::path path, const model::Acquisition& a, 
 
 ScanWriter::~ScanWriter() = default;
 
-void ScanWriter::append(std::span<const model::FrameView> frames, std::span<const std::pair<model::FrameId, model::Values>> values) {
+void ScanWriter::append(std::span<const model::FrameView> frames,
+                        std::span<const std::pair<model::FrameId, model::Values>> values) {
   State& s = *state_;
   const auto& d = s.detector;
   const Index item = core::item_size(d.dtype), first = static_cast<Index>(s.ids.size());
   for (const auto& f : frames)
     if (f.image.ny != d.ny || f.image.nx != d.nx || f.image.dtype != d.dtype)
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("frame {} of {} x {} {} must be {} x {} {}", f.id, f.image.ny, f.image.nx, core::name(f.image.dtype), d.ny,
-                              d.nx, core::name(d.dtype)))
+                  fmt::format("frame {} of {} x {} {} must be {} x {} {}", f.id, f.image.ny, f.image.nx,
+                              core::name(f.image.dtype), d.ny, d.nx, core::name(d.dtype)))
           .at(s.file.name());
   for (const auto& [id, v] : values)
     for (const auto& [name, number] : v) {
@@ -163,7 +165,9 @@ void ScanWriter::append(std::span<const model::FrameView> frames, std::span<cons
       if (s.unit == model::PositionUnit::unknown && metres) s.unit = model::PositionUnit::metres;
       if (s.unit == model::PositionUnit::unknown && pixels) s.unit = model::PositionUnit::pixels;
       if ((metres && s.unit != model::PositionUnit::metres) || (pixels && s.unit != model::PositionUnit::pixels))
-        throw Error(ErrorCode::invalid_argument, fmt::format("position {} of frame {}: a scan has positions in metres or in pixels, not both", name, id))
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("position {} of frame {}: a scan has positions in metres or in pixels, not both", name, id))
             .at(s.file.name());
       s.values[id][name] = number;
     }
@@ -184,11 +188,14 @@ void ScanWriter::append(std::span<const model::FrameView> frames, std::span<cons
   }
 }
 
-void ScanWriter::set_truth(const model::Product& truth) { cxi::write_parts(state_->file, kEntry + "/farfield/truth", truth); }
+void ScanWriter::set_truth(const model::Product& truth) {
+  cxi::write_parts(state_->file, kEntry + "/farfield/truth", truth);
+}
 
 void ScanWriter::set(const std::string& name, const model::Dataset& dataset) {
   if (name.empty() || name.front() == '/' || name.back() == '/' || name.find("//") != std::string::npos)
-    throw Error(ErrorCode::invalid_argument, fmt::format("\"{}\" is not a path below entry_1/farfield", name)).at(state_->file.name());
+    throw Error(ErrorCode::invalid_argument, fmt::format("\"{}\" is not a path below entry_1/farfield", name))
+        .at(state_->file.name());
   hdf5::write_dataset(state_->file, kEntry + "/farfield/" + name, dataset);
 }
 
@@ -217,7 +224,8 @@ void ScanWriter::commit() {
   if (y && x) {
     core::Array<double, 2> translation({n, 3});
     for (Index i = 0; i < n; ++i) {
-      const auto t = cxi::translation_of({y.mapped()[static_cast<std::size_t>(i)], x.mapped()[static_cast<std::size_t>(i)]}, s.basis);
+      const auto t = cxi::translation_of(
+          {y.mapped()[static_cast<std::size_t>(i)], x.mapped()[static_cast<std::size_t>(i)]}, s.basis);
       for (Index r = 0; r < 3; ++r) translation(i, r) = t[static_cast<std::size_t>(r)];
     }
     s.file.write(kGeometry + "/translation", core::AnyArray(translation));

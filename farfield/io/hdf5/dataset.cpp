@@ -24,7 +24,8 @@ Index checked_bytes(const std::vector<Index>& count, Index item, Index limit, co
   }
   if (bytes > limit)
     throw Error(ErrorCode::resource_exhausted,
-                fmt::format("{} elements of {} bytes are more than the {} bytes allowed here", fmt::join(count, " x "), item, limit))
+                fmt::format("{} elements of {} bytes are more than the {} bytes allowed here", fmt::join(count, " x "),
+                            item, limit))
         .at(where);
   return bytes;
 }
@@ -36,13 +37,15 @@ Index Dataset::size() const {
   Index n = 1;
   for (const Index e : shape_)
     if (__builtin_mul_overflow(n, e, &n))
-      throw Error(ErrorCode::corrupt_data, fmt::format("shape {} is not possible", fmt::join(shape_, " x "))).at(where());
+      throw Error(ErrorCode::corrupt_data, fmt::format("shape {} is not possible", fmt::join(shape_, " x ")))
+          .at(where());
   return n;
 }
 
 DType Dataset::dtype() const {
   if (!dtype_)
-    throw Error(ErrorCode::unsupported, "elements must be integers, floats, booleans or complex pairs (r, i)").at(where());
+    throw Error(ErrorCode::unsupported, "elements must be integers, floats, booleans or complex pairs (r, i)")
+        .at(where());
   return *dtype_;
 }
 
@@ -82,18 +85,21 @@ std::optional<Dataset::RawChunk> Dataset::read_chunk(const std::vector<Index>& o
   haddr_t address = HADDR_UNDEF;
   hsize_t bytes = 0;
   if (H5Dget_chunk_info_by_coord(handle_.get(), first.data(), &skipped, &address, &bytes) < 0)
-    throw library_error(ErrorCode::corrupt_data, fmt::format("chunk at {} cannot be found", fmt::join(offset, ","))).at(where());
+    throw library_error(ErrorCode::corrupt_data, fmt::format("chunk at {} cannot be found", fmt::join(offset, ",")))
+        .at(where());
   if (address == HADDR_UNDEF || bytes == 0) return std::nullopt;
   // A compressed chunk is never much longer than its elements; a damaged index says otherwise.
   const Index decoded = checked_bytes(chunk_, core::item_size(dtype()), Index{1} << 32, where());
   if (bytes > static_cast<hsize_t>(2 * decoded + 65536))
-    throw Error(ErrorCode::corrupt_data, fmt::format("chunk at {} has {} bytes for {} bytes of data", fmt::join(offset, ","), bytes, decoded))
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("chunk at {} has {} bytes for {} bytes of data", fmt::join(offset, ","), bytes, decoded))
         .at(where());
   RawChunk chunk;
   chunk.bytes.resize(bytes);
   std::uint32_t mask = 0;
   if (H5Dread_chunk(handle_.get(), H5P_DEFAULT, first.data(), &mask, chunk.bytes.data()) < 0)
-    throw library_error(ErrorCode::corrupt_data, fmt::format("chunk at {} cannot be read", fmt::join(offset, ","))).at(where());
+    throw library_error(ErrorCode::corrupt_data, fmt::format("chunk at {} cannot be read", fmt::join(offset, ",")))
+        .at(where());
   chunk.skipped = mask;
   return chunk;
 }
@@ -117,19 +123,19 @@ double Dataset::number() const {
     const std::string words = text();
     char* end = nullptr;
     const double value = std::strtod(words.c_str(), &end);
-    if (end == words.c_str()) throw Error(ErrorCode::corrupt_data, fmt::format("\"{}\" is not a number", words)).at(where());
+    if (end == words.c_str())
+      throw Error(ErrorCode::corrupt_data, fmt::format("\"{}\" is not a number", words)).at(where());
     return value;
   }
   if (size() < 1) throw Error(ErrorCode::corrupt_data, "there is no value").at(where());
   if (dtype() == DType::c64 || dtype() == DType::c128)
     throw Error(ErrorCode::corrupt_data, "a real number is needed, not a complex one").at(where());
   core::AnyArray one(dtype(), std::vector<Index>(shape_.size(), 1));
-  if (rank() == 0)
-    one = read();
-  else
-    read_box(std::vector<Index>(shape_.size(), 0), one.shape(), one.data());
+  if (rank() == 0) one = read();
+  else read_box(std::vector<Index>(shape_.size(), 0), one.shape(), one.data());
   return core::visit_dtype(one.dtype(), [&](auto zero) -> double {
-    if constexpr (std::is_arithmetic_v<decltype(zero)>) return static_cast<double>(*static_cast<const decltype(zero)*>(one.data()));
+    if constexpr (std::is_arithmetic_v<decltype(zero)>)
+      return static_cast<double>(*static_cast<const decltype(zero)*>(one.data()));
     return 0;
   });
 }

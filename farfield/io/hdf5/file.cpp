@@ -34,7 +34,8 @@ std::optional<DType> complex_pair(hid_t type) {
     char* raw = H5Tget_member_name(type, i);
     const std::string name = raw != nullptr ? raw : "";
     H5free_memory(raw);
-    const bool known = i == 0 ? (name == "r" || name == "real" || name == "re") : (name == "i" || name == "imag" || name == "im");
+    const bool known =
+        i == 0 ? (name == "r" || name == "real" || name == "re") : (name == "i" || name == "imag" || name == "im");
     if (!known) return std::nullopt;
     const Handle member(H5Tget_member_type(type, i));
     if (H5Tget_class(member.get()) != H5T_FLOAT) return std::nullopt;
@@ -71,7 +72,8 @@ bool same_bytes(hid_t stored, DType type) {
   if (type == DType::c64 || type == DType::c128) {
     const std::size_t part = type == DType::c64 ? 4 : 8;
     const Handle first(H5Tget_member_type(stored, 0));
-    return H5Tget_size(stored) == 2 * part && H5Tget_member_offset(stored, 1) == part && H5Tget_order(first.get()) == H5T_ORDER_LE;
+    return H5Tget_size(stored) == 2 * part && H5Tget_member_offset(stored, 1) == part &&
+           H5Tget_order(first.get()) == H5T_ORDER_LE;
   }
   const Handle memory = memory_type(type);
   return H5Tequal(stored, memory.get()) > 0;
@@ -107,7 +109,8 @@ File File::open(const std::filesystem::path& path) {
   const Handle access = file_access();
   File file;
   file.name_ = path.string();
-  file.handle_ = own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), ErrorCode::corrupt_data, "cannot open " + file.name_);
+  file.handle_ =
+      own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), ErrorCode::corrupt_data, "cannot open " + file.name_);
   return file;
 }
 
@@ -116,7 +119,8 @@ File File::create(const std::filesystem::path& path, const std::filesystem::path
   const Handle access = file_access();
   File file;
   file.name_ = name.string();
-  file.handle_ = own(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), ErrorCode::io, "cannot write " + file.name_);
+  file.handle_ = own(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), ErrorCode::io,
+                     "cannot write " + file.name_);
   return file;
 }
 
@@ -210,8 +214,10 @@ Dataset File::dataset(const std::string& path) const {
   }
   if (*what != Kind::dataset)
     throw Error(ErrorCode::corrupt_data, fmt::format("{} is a group, where a dataset was expected", path)).at(name_);
-  d.handle_ = own(H5Dopen2(handle_.get(), path.c_str(), H5P_DEFAULT), ErrorCode::corrupt_data, "dataset cannot be opened");
-  const Handle type(H5Dget_type(d.handle_.get())), space(H5Dget_space(d.handle_.get())), list(H5Dget_create_plist(d.handle_.get()));
+  d.handle_ =
+      own(H5Dopen2(handle_.get(), path.c_str(), H5P_DEFAULT), ErrorCode::corrupt_data, "dataset cannot be opened");
+  const Handle type(H5Dget_type(d.handle_.get())), space(H5Dget_space(d.handle_.get())),
+      list(H5Dget_create_plist(d.handle_.get()));
   const int rank = H5Sget_simple_extent_ndims(space.get());
   if (!type || !list || rank < 0 || rank > H5S_MAX_RANK)
     throw library_error(ErrorCode::corrupt_data, "dataset cannot be described").at(d.where());
@@ -235,7 +241,8 @@ Dataset File::dataset(const std::string& path) const {
   for (int i = 0, n = std::max(0, H5Pget_nfilters(list.get())); i < n; ++i) {
     unsigned flags = 0, config = 0, values[32] = {};
     std::size_t count = std::size(values);
-    const H5Z_filter_t id = H5Pget_filter2(list.get(), static_cast<unsigned>(i), &flags, &count, values, 0, nullptr, &config);
+    const H5Z_filter_t id =
+        H5Pget_filter2(list.get(), static_cast<unsigned>(i), &flags, &count, values, 0, nullptr, &config);
     d.filters_.push_back({id, {values, values + std::min(count, std::size(values))}});
   }
   return d;
@@ -323,7 +330,8 @@ void File::make_group(const std::string& path) {
       fmt::format("cannot write {} in {}", path, name_));
 }
 
-Dataset File::create_dataset(const std::string& path, DType type, const std::vector<Index>& shape, const Storage& storage) {
+Dataset File::create_dataset(const std::string& path, DType type, const std::vector<Index>& shape,
+                             const Storage& storage) {
   const Lock lock;
   const std::string what = fmt::format("cannot write {} in {}", path, name_);
   const std::vector<hsize_t> extents(shape.begin(), shape.end());
@@ -341,12 +349,14 @@ Dataset File::create_dataset(const std::string& path, DType type, const std::vec
   }
   for (const auto& f : storage.filters) {
     const herr_t done = f.id == kDeflate   ? H5Pset_deflate(list.get(), f.parameters.empty() ? 4 : f.parameters[0])
-                        : f.id == kShuffle ? H5Pset_shuffle(list.get())
-                                           : H5Pset_filter(list.get(), f.id, H5Z_FLAG_MANDATORY, f.parameters.size(), f.parameters.data());
+                          : f.id == kShuffle ? H5Pset_shuffle(list.get())
+                                           : H5Pset_filter(list.get(), f.id, H5Z_FLAG_MANDATORY, f.parameters.size(),
+                                                           f.parameters.data());
     if (done < 0) throw library_error(ErrorCode::internal, what);
   }
-  Handle created = own(H5Dcreate2(handle_.get(), path.c_str(), element.get(), space.get(), links.get(), list.get(), H5P_DEFAULT),
-                       ErrorCode::io, what);
+  Handle created =
+      own(H5Dcreate2(handle_.get(), path.c_str(), element.get(), space.get(), links.get(), list.get(), H5P_DEFAULT),
+          ErrorCode::io, what);
   return dataset(path);
 }
 
@@ -371,17 +381,21 @@ void File::write_text(const std::string& path, const std::string& text) {
   const Handle type = string_type(text.size()), space(H5Screate(H5S_SCALAR)), links = create_links(),
                list(H5Pcreate(H5P_DATASET_CREATE));
   H5Pset_obj_track_times(list.get(), false);
-  const Handle d = own(H5Dcreate2(handle_.get(), path.c_str(), type.get(), space.get(), links.get(), list.get(), H5P_DEFAULT),
-                       ErrorCode::io, what);
-  if (H5Dwrite(d.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.c_str()) < 0) throw library_error(ErrorCode::io, what);
+  const Handle d =
+      own(H5Dcreate2(handle_.get(), path.c_str(), type.get(), space.get(), links.get(), list.get(), H5P_DEFAULT),
+          ErrorCode::io, what);
+  if (H5Dwrite(d.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.c_str()) < 0)
+    throw library_error(ErrorCode::io, what);
 }
 
 namespace {
-void write_attribute(hid_t file, const std::string& object, const std::string& name, hid_t type, hid_t space, const void* data,
-                     const std::string& where) {
-  const Handle attribute = own(H5Acreate_by_name(file, object.c_str(), name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                               ErrorCode::io, "cannot write attribute " + name + " of " + where);
-  if (H5Awrite(attribute.get(), type, data) < 0) throw library_error(ErrorCode::io, "cannot write attribute " + name + " of " + where);
+void write_attribute(hid_t file, const std::string& object, const std::string& name, hid_t type, hid_t space,
+                     const void* data, const std::string& where) {
+  const Handle attribute =
+      own(H5Acreate_by_name(file, object.c_str(), name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+          ErrorCode::io, "cannot write attribute " + name + " of " + where);
+  if (H5Awrite(attribute.get(), type, data) < 0)
+    throw library_error(ErrorCode::io, "cannot write attribute " + name + " of " + where);
 }
 }  // namespace
 
@@ -403,7 +417,8 @@ void File::set_attribute(const std::string& object, const std::string& name, con
   std::size_t bytes = 1;
   for (const auto& text : texts) bytes = std::max(bytes, text.size());
   std::string buffer(bytes * texts.size(), '\0');
-  for (std::size_t i = 0; i < texts.size(); ++i) std::copy(texts[i].begin(), texts[i].end(), buffer.begin() + static_cast<std::ptrdiff_t>(i * bytes));
+  for (std::size_t i = 0; i < texts.size(); ++i)
+    std::copy(texts[i].begin(), texts[i].end(), buffer.begin() + static_cast<std::ptrdiff_t>(i * bytes));
   const hsize_t count = texts.size();
   const Handle type = string_type(bytes), space(H5Screate_simple(1, &count, nullptr));
   write_attribute(handle_.get(), object, name, type.get(), space.get(), buffer.data(), place(object, name_));

@@ -29,8 +29,9 @@ unsigned parameter(const Filter& f, std::size_t at, unsigned fallback) {
 bool good_element(unsigned bytes) { return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8; }
 
 codec::BitshuffleFormat format_of(const Filter& f) {
-  return {static_cast<Index>(parameter(f, kElementAt, 0)),
-          parameter(f, kCompressionAt, kNone) == kWithZstd ? codec::BlockCompression::zstd : codec::BlockCompression::lz4};
+  return {static_cast<Index>(parameter(f, kElementAt, 0)), parameter(f, kCompressionAt, kNone) == kWithZstd
+                                                               ? codec::BlockCompression::zstd
+                                                               : codec::BlockCompression::lz4};
 }
 
 // One filter undone. `out` has the exact size: every filter but the last undone keeps the length.
@@ -41,7 +42,8 @@ core::Result<void> undo(const Filter& f, Index item_bytes, std::span<const std::
     case kBitshuffle: return codec::bitshuffle_decode(in, format_of(f), out);
     case kShuffle:
       if (in.size() != out.size())
-        return core::failure(ErrorCode::corrupt_data, fmt::format("chunk has {} bytes instead of {}", in.size(), out.size()));
+        return core::failure(ErrorCode::corrupt_data,
+                             fmt::format("chunk has {} bytes instead of {}", in.size(), out.size()));
       codec::byte_unshuffle(in, parameter(f, 0, static_cast<unsigned>(item_bytes)), out);
       return {};
     default: return core::failure(ErrorCode::unsupported, fmt::format("HDF5 filter {} is not known", f.id));
@@ -68,8 +70,8 @@ bool can_decode(const std::vector<Filter>& filters) {
   return compressions <= 1;
 }
 
-void decode_chunk(const std::vector<Filter>& filters, std::uint32_t skipped, Index item_bytes, std::span<const std::byte> in,
-                  std::span<std::byte> out) {
+void decode_chunk(const std::vector<Filter>& filters, std::uint32_t skipped, Index item_bytes,
+                  std::span<const std::byte> in, std::span<std::byte> out) {
   std::vector<const Filter*> left;
   for (std::size_t i = 0; i < filters.size(); ++i)
     if (i >= 32 || (skipped >> i & 1U) == 0) left.push_back(&filters[i]);
@@ -97,7 +99,9 @@ std::vector<std::byte> encode_bitshuffle_lz4(std::span<const std::byte> in, Inde
   return codec::bitshuffle_encode(in, {item_bytes, codec::BlockCompression::lz4});
 }
 
-Filter bitshuffle_lz4(Index item_bytes) { return {kBitshuffle, {0, 3, static_cast<unsigned>(item_bytes), 0, kWithLz4}}; }
+Filter bitshuffle_lz4(Index item_bytes) {
+  return {kBitshuffle, {0, 3, static_cast<unsigned>(item_bytes), 0, kWithLz4}};
+}
 
 namespace {
 // For data that the library reads itself. Both filters say in their first 8 bytes how long the result is;
@@ -129,7 +133,8 @@ std::size_t run_filter(const Filter& f, unsigned flags, std::size_t bytes, std::
 }
 
 template <int Id>
-std::size_t run(unsigned flags, std::size_t count, const unsigned values[], std::size_t bytes, std::size_t* buffer_bytes, void** buffer) {
+std::size_t run(unsigned flags, std::size_t count, const unsigned values[], std::size_t bytes,
+                std::size_t* buffer_bytes, void** buffer) {
   const Filter f{Id, {values, values + count}};
   return can_decode({f}) ? run_filter(f, flags, bytes, buffer_bytes, buffer) : 0;
 }
@@ -137,7 +142,8 @@ std::size_t run(unsigned flags, std::size_t count, const unsigned values[], std:
 
 void register_filters() {
   static const H5Z_class2_t lz4{H5Z_CLASS_T_VERS, kLz4, 1, 1, "lz4", nullptr, nullptr, run<kLz4>};
-  static const H5Z_class2_t bitshuffle{H5Z_CLASS_T_VERS, kBitshuffle, 1, 1, "bitshuffle", nullptr, nullptr, run<kBitshuffle>};
+  static const H5Z_class2_t bitshuffle{H5Z_CLASS_T_VERS, kBitshuffle, 1,       1,
+                                       "bitshuffle",     nullptr,     nullptr, run<kBitshuffle>};
   H5Zregister(&lz4);
   H5Zregister(&bitshuffle);
 }

@@ -36,7 +36,9 @@ private:
 };
 
 inline void make_file(const std::filesystem::path& path, Bytes in, std::span<const std::string_view> paths) {
-  static constexpr const char* units[] = {"m", "mm", "um", "nm", "eV", "keV", "J", "pixel", "angstrom", "NXentry", "NXdata", "NXdetector", "translation", "data", ""};
+  static constexpr const char* units[] = {"m",      "mm",         "um",          "nm",       "eV",
+                                          "keV",    "J",          "pixel",       "angstrom", "NXentry",
+                                          "NXdata", "NXdetector", "translation", "data",     ""};
   auto file = hdf5::File::create(path, path);
   for (int records = 0; !in.empty() && records < 24; ++records) {
     const std::uint8_t what = in.byte();
@@ -49,7 +51,8 @@ inline void make_file(const std::filesystem::path& path, Bytes in, std::span<con
         static constexpr const char* names[] = {"units", "NX_class", "transformation_type", "signal", "default"};
         file.set_attribute(at, names[in.byte() % 5], std::string(units[in.byte() % std::size(units)]));
       } else if (what % 8 == 2) {
-        file.set_vector_attribute(at, "vector", {double(in.byte()) - 128, double(in.byte()) - 128, double(in.byte()) - 128});
+        file.set_vector_attribute(at, "vector",
+                                  {double(in.byte()) - 128, double(in.byte()) - 128, double(in.byte()) - 128});
       } else if (what % 8 == 3) {
         file.link(std::string(paths[in.byte() % paths.size()]), at);
       } else if (what % 8 == 4) {
@@ -61,7 +64,10 @@ inline void make_file(const std::filesystem::path& path, Bytes in, std::span<con
         for (auto& e : shape) size *= e = in.byte() % 9;
         if (what % 8 == 5 && shape.size() >= 2 && size > 0) {
           // A chunk of whatever bytes under a filter.
-          hdf5::Storage storage{shape, {}, {in.byte() % 2 != 0 ? hdf5::bitshuffle_lz4(core::item_size(type)) : hdf5::Filter{hdf5::kDeflate, {1}}}};
+          hdf5::Storage storage{
+              shape,
+              {},
+              {in.byte() % 2 != 0 ? hdf5::bitshuffle_lz4(core::item_size(type)) : hdf5::Filter{hdf5::kDeflate, {1}}}};
           auto d = file.create_dataset(at, type, shape, storage);
           const auto bytes = in.take(in.byte());
           if (!bytes.empty()) d.write_chunk(std::vector<core::Index>(shape.size(), 0), bytes);

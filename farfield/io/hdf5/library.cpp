@@ -107,7 +107,8 @@ Handle string_type(std::size_t bytes) {
   return type;
 }
 
-std::string read_string(hid_t type, hid_t space, const std::string& where, const std::function<herr_t(hid_t, void*)>& read) {
+std::string read_string(hid_t type, hid_t space, const std::string& where,
+                        const std::function<herr_t(hid_t, void*)>& read) {
   constexpr Index kMostBytes = Index{16} << 20;
   const hssize_t count = H5Sget_simple_extent_npoints(space);
   if (count < 1) throw Error(ErrorCode::corrupt_data, "there is no text").at(where);
@@ -116,7 +117,8 @@ std::string read_string(hid_t type, hid_t space, const std::string& where, const
     if (count > kMostBytes / static_cast<Index>(sizeof(char*)))
       throw Error(ErrorCode::corrupt_data, fmt::format("{} texts are too many", count)).at(where);
     std::vector<char*> texts(static_cast<std::size_t>(count), nullptr);
-    if (read(memory.get(), texts.data()) < 0) throw library_error(ErrorCode::corrupt_data, "text cannot be read").at(where);
+    if (read(memory.get(), texts.data()) < 0)
+      throw library_error(ErrorCode::corrupt_data, "text cannot be read").at(where);
     std::string text = texts[0] != nullptr ? texts[0] : "";
     H5Dvlen_reclaim(memory.get(), space, H5P_DEFAULT, texts.data());
     return text;
@@ -125,7 +127,8 @@ std::string read_string(hid_t type, hid_t space, const std::string& where, const
   if (bytes < 1 || bytes > kMostBytes || count > kMostBytes / bytes)
     throw Error(ErrorCode::corrupt_data, fmt::format("text of {} x {} bytes is too long", count, bytes)).at(where);
   std::string buffer(static_cast<std::size_t>(bytes * count), '\0');
-  if (read(memory.get(), buffer.data()) < 0) throw library_error(ErrorCode::corrupt_data, "text cannot be read").at(where);
+  if (read(memory.get(), buffer.data()) < 0)
+    throw library_error(ErrorCode::corrupt_data, "text cannot be read").at(where);
   buffer.resize(static_cast<std::size_t>(bytes));
   buffer.resize(std::strlen(buffer.c_str()));
   if (H5Tget_strpad(type) == H5T_STR_SPACEPAD)

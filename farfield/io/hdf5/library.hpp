@@ -37,7 +37,8 @@ Handle memory_type(core::DType type);
 std::string place(const std::string& object, const std::string& file);
 
 /// Reads a string of either kind through `read(memory type, buffer)`.
-std::string read_string(hid_t type, hid_t space, const std::string& where, const std::function<herr_t(hid_t, void*)>& read);
+std::string read_string(hid_t type, hid_t space, const std::string& where,
+                        const std::function<herr_t(hid_t, void*)>& read);
 /// A fixed-length UTF-8 string type that holds `text`.
 Handle string_type(std::size_t bytes);
 

@@ -13,12 +13,15 @@ using core::ErrorCode;
 using core::Index;
 
 void check_name(const std::string& name, const char* what) {
-  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
-    throw Error(ErrorCode::invalid_argument, fmt::format("{} name \"{}\" must not be empty or hold a slash", what, name));
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
+      name.find('\0') != std::string::npos)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} name \"{}\" must not be empty or hold a slash", what, name));
 }
 
 void write_dataset(File& file, const std::string& path, const model::Dataset& dataset) {
-  if (dataset.data.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("dataset \"{}\" has no array", dataset.name));
+  if (dataset.data.empty())
+    throw Error(ErrorCode::invalid_argument, fmt::format("dataset \"{}\" has no array", dataset.name));
   Storage storage;
   // gzip, which every HDF5 program reads; small arrays are not worth a chunk index.
   constexpr Index kWorthCompressing = 65536;

@@ -19,7 +19,8 @@ std::optional<double> with_unit(const File& file, const std::string& path, const
   if (!dataset) return std::nullopt;
   const std::string unit = file.text_attribute(path, "units").value_or(fallback);
   const auto factor = factor_of(unit.empty() ? fallback : unit);
-  if (!factor) throw Error(ErrorCode::corrupt_data, fmt::format("unit \"{}\" is not {}", unit, kind)).at(dataset->where());
+  if (!factor)
+    throw Error(ErrorCode::corrupt_data, fmt::format("unit \"{}\" is not {}", unit, kind)).at(dataset->where());
   return dataset->number() * *factor;
 }
 }  // namespace
@@ -42,16 +43,22 @@ std::optional<std::string> text(const File& file, const std::string& path) {
   return dataset ? std::optional(dataset->text()) : std::nullopt;
 }
 
-std::vector<double> numbers(const Dataset& dataset) { return numbers_of(dataset.read(Index{1} << 30), dataset.where()); }
+std::vector<double> numbers(const Dataset& dataset) {
+  return numbers_of(dataset.read(Index{1} << 30), dataset.where());
+}
 
 void for_each_image(const Dataset& dataset, const std::function<void(const core::AnyArray&)>& f) {
   const auto& shape = dataset.shape();
-  if (dataset.rank() < 2) throw Error(ErrorCode::corrupt_data, fmt::format("an array of shape ({}) is not (y, x)", fmt::join(shape, ", "))).at(dataset.where());
+  if (dataset.rank() < 2)
+    throw Error(ErrorCode::corrupt_data, fmt::format("an array of shape ({}) is not (y, x)", fmt::join(shape, ", ")))
+        .at(dataset.where());
   const Index ny = shape[shape.size() - 2], nx = shape[shape.size() - 1];
   const core::DType type = dataset.dtype();
   Index bytes = core::item_size(type);
-  if (__builtin_mul_overflow(bytes, ny, &bytes) || __builtin_mul_overflow(bytes, nx, &bytes) || bytes > (Index{1} << 30))
-    throw Error(ErrorCode::corrupt_data, fmt::format("an image of {} x {} pixels is not possible", ny, nx)).at(dataset.where());
+  if (__builtin_mul_overflow(bytes, ny, &bytes) || __builtin_mul_overflow(bytes, nx, &bytes) ||
+      bytes > (Index{1} << 30))
+    throw Error(ErrorCode::corrupt_data, fmt::format("an image of {} x {} pixels is not possible", ny, nx))
+        .at(dataset.where());
   core::AnyArray one(type, {ny, nx});
   std::vector<Index> start(shape.size(), 0), box(shape.size(), 1);
   box[shape.size() - 2] = ny;

@@ -32,7 +32,8 @@ Stack::Stack(std::vector<Dataset> parts) {
   for (auto& dataset : parts) {
     const auto& shape = dataset.shape();
     if (dataset.rank() < 2)
-      throw Error(ErrorCode::corrupt_data, fmt::format("frames must be an array (frame, y, x), not of shape ({})", fmt::join(shape, ", ")))
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("frames must be an array (frame, y, x), not of shape ({})", fmt::join(shape, ", ")))
           .at(dataset.where());
     const Index ny = shape[shape.size() - 2], nx = shape[shape.size() - 1];
     const core::DType type = dataset.dtype();
@@ -43,19 +44,23 @@ Stack::Stack(std::vector<Dataset> parts) {
       nx_ = nx;
       dtype_ = type;
     } else if (ny != ny_ || nx != nx_ || type != dtype_) {
-      throw Error(ErrorCode::corrupt_data, fmt::format("frames of {} x {} {} must be as those before, {} x {} {}", ny, nx, core::name(type),
-                                                       ny_, nx_, core::name(dtype_)))
+      throw Error(ErrorCode::corrupt_data, fmt::format("frames of {} x {} {} must be as those before, {} x {} {}", ny,
+                                                       nx, core::name(type), ny_, nx_, core::name(dtype_)))
           .at(dataset.where());
     }
     Index bytes = core::item_size(type);
-    if (ny < 1 || nx < 1 || __builtin_mul_overflow(bytes, ny, &bytes) || __builtin_mul_overflow(bytes, nx, &bytes) || bytes > kMostFrameBytes)
-      throw Error(ErrorCode::corrupt_data, fmt::format("frames of {} x {} pixels are not possible (at most {} bytes each)", ny, nx, kMostFrameBytes))
+    if (ny < 1 || nx < 1 || __builtin_mul_overflow(bytes, ny, &bytes) || __builtin_mul_overflow(bytes, nx, &bytes) ||
+        bytes > kMostFrameBytes)
+      throw Error(
+          ErrorCode::corrupt_data,
+          fmt::format("frames of {} x {} pixels are not possible (at most {} bytes each)", ny, nx, kMostFrameBytes))
           .at(dataset.where());
     Part part;
     part.frames = 1;
     for (std::size_t r = 0; r + 2 < shape.size(); ++r)
       if (__builtin_mul_overflow(part.frames, shape[r], &part.frames) || part.frames > (Index{1} << 40))
-        throw Error(ErrorCode::corrupt_data, fmt::format("shape ({}) is not possible", fmt::join(shape, ", "))).at(dataset.where());
+        throw Error(ErrorCode::corrupt_data, fmt::format("shape ({}) is not possible", fmt::join(shape, ", ")))
+            .at(dataset.where());
     part.first = frames_;
     frames_ += part.frames;
     // Raw chunks need to be cut along one frame axis only; more axes are fine where a chunk holds one frame.
@@ -68,7 +73,8 @@ Stack::Stack(std::vector<Dataset> parts) {
       for (const Index n : chunk)
         if (__builtin_mul_overflow(chunk_bytes, n, &chunk_bytes) || chunk_bytes > 4 * kMostFrameBytes) part.raw = false;
     }
-    if (parts_.empty() && part.raw && dataset.rank() == 3) chunk_frames_ = std::max<Index>(1, std::min(chunk[0], part.frames));
+    if (parts_.empty() && part.raw && dataset.rank() == 3)
+      chunk_frames_ = std::max<Index>(1, std::min(chunk[0], part.frames));
     part.dataset = std::move(dataset);
     parts_.push_back(std::move(part));
   }
@@ -76,16 +82,15 @@ Stack::Stack(std::vector<Dataset> parts) {
 }
 
 Stack::Bad Stack::read(Index first, Index count, void* out, core::ThreadPool* pool) const {
-  if (first < 0 || count < 0 || first > frames_ - count) throw Error(ErrorCode::internal, "frames outside of the stack");
+  if (first < 0 || count < 0 || first > frames_ - count)
+    throw Error(ErrorCode::internal, "frames outside of the stack");
   Bad bad;
   for (const auto& part : parts_) {
     const Index begin = std::max(first, part.first), end = std::min(first + count, part.first + part.frames);
     if (begin >= end) continue;
     auto* target = static_cast<std::byte*>(out) + (begin - first) * frame_bytes();
-    if (part.raw)
-      read_raw(part, begin - part.first, end - begin, target, pool, bad);
-    else
-      read_part(part, begin - part.first, end - begin, target, pool, bad);
+    if (part.raw) read_raw(part, begin - part.first, end - begin, target, pool, bad);
+    else read_part(part, begin - part.first, end - begin, target, pool, bad);
   }
   std::sort(bad.begin(), bad.end());
   return bad;
@@ -121,7 +126,8 @@ void Stack::read_part(const Part& part, Index first, Index count, std::byte* out
   }
 }
 
-void Stack::read_raw(const Part& part, Index first, Index count, std::byte* out, core::ThreadPool* pool, Bad& bad) const {
+void Stack::read_raw(const Part& part, Index first, Index count, std::byte* out, core::ThreadPool* pool,
+                     Bad& bad) const {
   const auto& d = part.dataset;
   const auto& shape = d.shape();
   const auto& chunk = d.chunk();
@@ -135,7 +141,9 @@ void Stack::read_raw(const Part& part, Index first, Index count, std::byte* out,
     std::string reason;
   };
   const Index first_chunk = first / cf * cf;
-  const auto frames_of = [&](const Piece& p) { return std::pair{std::max(p.f, first), std::min(p.f + cf, first + count)}; };
+  const auto frames_of = [&](const Piece& p) {
+    return std::pair{std::max(p.f, first), std::min(p.f + cf, first + count)};
+  };
 
   const auto decode = [&](Piece& p) {
     const auto [begin, end] = frames_of(p);
@@ -178,7 +186,8 @@ void Stack::read_raw(const Part& part, Index first, Index count, std::byte* out,
   std::vector<Piece> pieces;
   const auto flush = [&] {
     if (pool != nullptr && pool->size() > 1 && pieces.size() > 1)
-      pool->for_each(static_cast<Index>(pieces.size()), [&](Index i, int) { decode(pieces[static_cast<std::size_t>(i)]); });
+      pool->for_each(static_cast<Index>(pieces.size()),
+                     [&](Index i, int) { decode(pieces[static_cast<std::size_t>(i)]); });
     else
       for (auto& p : pieces) decode(p);
     for (const auto& p : pieces) {

@@ -37,8 +37,10 @@ private:
     core::Index first = 0, frames = 0;
     bool raw = false;  // chunks are fetched as stored and decoded by us
   };
-  void read_part(const Part& part, core::Index first, core::Index count, std::byte* out, core::ThreadPool* pool, Bad& bad) const;
-  void read_raw(const Part& part, core::Index first, core::Index count, std::byte* out, core::ThreadPool* pool, Bad& bad) const;
+  void read_part(const Part& part, core::Index first, core::Index count, std::byte* out, core::ThreadPool* pool,
+                 Bad& bad) const;
+  void read_raw(const Part& part, core::Index first, core::Index count, std::byte* out, core::ThreadPool* pool,
+                Bad& bad) const;
 
   std::vector<Part> parts_;
   core::Index frames_ = 0, ny_ = 0, nx_ = 0, chunk_frames_ = 1;

@@ -5,6 +5,7 @@
 #include "farfield/io/hdf5/filters.hpp"
 #include "farfield/io/hdf5/library.hpp"
 #include "farfield/io/testing.hpp"
+#include "tests/support/shared_data.hpp"
 
 namespace farfield::io::hdf5 {
 namespace {
@@ -29,7 +30,8 @@ void expect_frames(const Stack& stack, const core::AnyArray& all, Index step, co
     const Index n = std::min(step, stack.frames() - first);
     std::vector<std::byte> out(static_cast<std::size_t>(n * bytes), std::byte{0xee});
     EXPECT_TRUE(stack.read(first, n, out.data(), pool).empty());
-    EXPECT_EQ(std::memcmp(out.data(), static_cast<const std::byte*>(all.data()) + first * bytes, out.size()), 0) << "frames from " << first;
+    EXPECT_EQ(std::memcmp(out.data(), static_cast<const std::byte*>(all.data()) + first * bytes, out.size()), 0)
+        << "frames from " << first;
   }
 }
 
@@ -55,7 +57,8 @@ TEST(Stack, EveryStorageReadsTheSame) {
   };
   {
     auto file = File::create(folder / "a.h5", folder / "a.h5");
-    for (const auto& l : layouts) file.write(std::string("/") + l.name, all, l.storage);  // through the library and our filters
+    for (const auto& l : layouts)
+      file.write(std::string("/") + l.name, all, l.storage);  // through the library and our filters
   }
   const auto file = File::open(folder / "a.h5");
   core::ThreadPool pool(3);
@@ -88,7 +91,8 @@ TEST(Stack, RastersAreFlattenedAndPartsJoined) {
     ASSERT_EQ(stack.frames(), 14);
     core::AnyArray all(core::DType::u16, {14, 6, 5});
     std::memcpy(all.data(), raster.data(), static_cast<std::size_t>(raster.bytes()));
-    std::memcpy(static_cast<std::byte*>(all.data()) + raster.bytes(), more.data(), static_cast<std::size_t>(more.bytes()));
+    std::memcpy(static_cast<std::byte*>(all.data()) + raster.bytes(), more.data(),
+                static_cast<std::size_t>(more.bytes()));
     expect_frames(stack, all, 3, nullptr);
     expect_frames(stack, all, 14, nullptr);
   }
@@ -122,10 +126,12 @@ TEST(Stack, VirtualDatasetsOverCompressedFiles) {
     const Lock lock;
     const Handle file(H5Fcreate((folder / "view.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
     const hsize_t view[] = {2, 6, 8}, part[] = {4, 6, 8}, start[] = {2, 0, 0};
-    const Handle view_space(H5Screate_simple(3, view, nullptr)), part_space(H5Screate_simple(3, part, nullptr)), list(H5Pcreate(H5P_DATASET_CREATE));
+    const Handle view_space(H5Screate_simple(3, view, nullptr)), part_space(H5Screate_simple(3, part, nullptr)),
+        list(H5Pcreate(H5P_DATASET_CREATE));
     H5Sselect_hyperslab(part_space.get(), H5S_SELECT_SET, start, nullptr, view, nullptr);
     H5Pset_virtual(list.get(), view_space.get(), (folder / "part.h5").c_str(), "/d", part_space.get());
-    const Handle d(H5Dcreate2(file.get(), "/v", H5T_NATIVE_UINT16, view_space.get(), H5P_DEFAULT, list.get(), H5P_DEFAULT));
+    const Handle d(
+        H5Dcreate2(file.get(), "/v", H5T_NATIVE_UINT16, view_space.get(), H5P_DEFAULT, list.get(), H5P_DEFAULT));
     ASSERT_TRUE(d);
   }
   const auto file = File::open(folder / "view.h5");
@@ -133,7 +139,8 @@ TEST(Stack, VirtualDatasetsOverCompressedFiles) {
   one.push_back(file.dataset("/v"));
   const Stack stack(std::move(one));
   core::AnyArray last(core::DType::u16, {2, 6, 8});
-  std::memcpy(last.data(), static_cast<const std::byte*>(all.data()) + all.bytes() / 2, static_cast<std::size_t>(last.bytes()));
+  std::memcpy(last.data(), static_cast<const std::byte*>(all.data()) + all.bytes() / 2,
+              static_cast<std::size_t>(last.bytes()));
   expect_frames(stack, last, 1, nullptr);
 }
 
@@ -159,7 +166,8 @@ TEST(Stack, DamagedChunkCostsItsFramesOnly) {
   ASSERT_EQ(bad.size(), 1U);
   EXPECT_EQ(bad[0].first, 2);
   EXPECT_CONTAINS(bad[0].second, "a.h5");
-  for (const Index i : {0, 1, 3, 5}) EXPECT_EQ(std::memcmp(out.data() + i * 512, static_cast<const std::byte*>(all.data()) + i * 512, 512), 0) << i;
+  for (const Index i : {0, 1, 3, 5})
+    EXPECT_EQ(std::memcmp(out.data() + i * 512, static_cast<const std::byte*>(all.data()) + i * 512, 512), 0) << i;
   for (const Index i : {2, 4})
     for (Index b = 0; b < 512; ++b) EXPECT_EQ(out[static_cast<std::size_t>(i * 512 + b)], std::byte{0});
 }
@@ -174,7 +182,8 @@ TEST(Stack, RefusesWhatAreNoFrames) {
     core::AnyArray c(core::DType::c64, {2, 4, 4});
     file.write("/complex", c);
     // A shape that would need petabytes, of a few bytes in the file.
-    file.create_dataset("/huge", core::DType::f64, {8, Index{1} << 30, Index{1} << 30}, {{1, 64, 64}, {}, {{kDeflate, {1}}}});
+    file.create_dataset("/huge", core::DType::f64, {8, Index{1} << 30, Index{1} << 30},
+                        {{1, 64, 64}, {}, {{kDeflate, {1}}}});
     file.write_text("/text", "hello");
   }
   const auto file = File::open(folder / "a.h5");
@@ -190,7 +199,8 @@ TEST(Stack, RefusesWhatAreNoFrames) {
   EXPECT_EQ(stack({"/complex"}).code, ErrorCode::unsupported);
   EXPECT_EQ(stack({"/huge"}).code, ErrorCode::corrupt_data);
   EXPECT_EQ(stack({"/text"}).code, ErrorCode::corrupt_data);
-  EXPECT_EQ(caught([&] { file.dataset("/huge").read(); }).code, ErrorCode::corrupt_data);  // its size in bytes overflows
+  EXPECT_EQ(caught([&] { file.dataset("/huge").read(); }).code,
+            ErrorCode::corrupt_data);  // its size in bytes overflows
 }
 
 TEST(File, NearestPathIsSuggested) {
@@ -231,8 +241,8 @@ TEST(File, TextOfBothKinds) {
 
 // Recorded by a detector: decoded sums are equal whichever of its compressions was on, for each pair of files.
 TEST(Stack, RecordedEigerFiles) {
-  const auto folder = testing::shared_data() / "stream/eiger_h5";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no shared data at " << folder;
+  const auto folder = tests::shared_data("stream/eiger_h5");
+  FARFIELD_REQUIRE_SHARED(folder);
   int read = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (entry.path().string().find("_data_0000") == std::string::npos) continue;

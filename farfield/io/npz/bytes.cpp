@@ -21,7 +21,8 @@ using core::Index;
 
 namespace {
 [[noreturn]] void ends_early(Index offset, std::size_t wanted, Index size) {
-  throw Error(ErrorCode::corrupt_data, fmt::format("{} bytes wanted at {}, but the file ends at {}", wanted, offset, size));
+  throw Error(ErrorCode::corrupt_data,
+              fmt::format("{} bytes wanted at {}, but the file ends at {}", wanted, offset, size));
 }
 
 class MemoryBytes final : public Bytes {
@@ -29,7 +30,8 @@ public:
   explicit MemoryBytes(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
   Index size() const override { return static_cast<Index>(bytes_.size()); }
   void read(Index offset, std::span<std::byte> out) const override {
-    if (offset < 0 || offset > size() || static_cast<Index>(out.size()) > size() - offset) ends_early(offset, out.size(), size());
+    if (offset < 0 || offset > size() || static_cast<Index>(out.size()) > size() - offset)
+      ends_early(offset, out.size(), size());
     if (!out.empty()) std::memcpy(out.data(), bytes_.data() + offset, out.size());
   }
 
@@ -39,9 +41,10 @@ private:
 
 class FileBytes final : public Bytes {
 public:
-  explicit FileBytes(const std::filesystem::path& path) : name_(path.string()), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit FileBytes(const std::filesystem::path& path)
+      : name_(path.string()), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (descriptor_ < 0) throw system_error(errno, "cannot read " + name_);
-    struct stat status {};
+    struct stat status{};
     if (::fstat(descriptor_, &status) == 0) size_ = status.st_size;
   }
   ~FileBytes() override { ::close(descriptor_); }
@@ -67,7 +70,9 @@ private:
 };
 }  // namespace
 
-std::unique_ptr<Bytes> memory_bytes(std::vector<std::byte> bytes) { return std::make_unique<MemoryBytes>(std::move(bytes)); }
+std::unique_ptr<Bytes> memory_bytes(std::vector<std::byte> bytes) {
+  return std::make_unique<MemoryBytes>(std::move(bytes));
+}
 std::unique_ptr<Bytes> file_bytes(const std::filesystem::path& path) { return std::make_unique<FileBytes>(path); }
 
 std::unique_ptr<Bytes> bzip2_bytes(const std::filesystem::path& path, Index limit_bytes) {
@@ -83,7 +88,8 @@ std::unique_ptr<Bytes> bzip2_bytes(const std::filesystem::path& path, Index limi
     if (given == out.size()) {
       if (static_cast<Index>(given) >= limit_bytes)
         throw Error(ErrorCode::resource_exhausted,
-                    fmt::format("it holds more than {} bytes; decompress it with bunzip2 first", limit_bytes)).at(path.string());
+                    fmt::format("it holds more than {} bytes; decompress it with bunzip2 first", limit_bytes))
+            .at(path.string());
       out.resize(std::min<std::size_t>(given * 2, static_cast<std::size_t>(limit_bytes)));
     }
     const std::size_t room = std::min(kPiece, out.size() - given);
@@ -96,7 +102,8 @@ std::unique_ptr<Bytes> bzip2_bytes(const std::filesystem::path& path, Index limi
     given += room - stream.avail_out;
     const bool stuck = status == BZ_OK && taken == packed.size() && stream.avail_out > 0;
     if (stuck || (status != BZ_OK && status != BZ_STREAM_END))
-      throw Error(ErrorCode::corrupt_data, stuck ? "the bzip2 data end early" : "the bzip2 data are damaged").at(path.string());
+      throw Error(ErrorCode::corrupt_data, stuck ? "the bzip2 data end early" : "the bzip2 data are damaged")
+          .at(path.string());
   }
   out.resize(given);
   return memory_bytes(std::move(out));

@@ -52,7 +52,9 @@ public:
   }
 
 private:
-  [[noreturn]] static void fail(const std::string& what) { throw Error(ErrorCode::corrupt_data, "npy header: " + what); }
+  [[noreturn]] static void fail(const std::string& what) {
+    throw Error(ErrorCode::corrupt_data, "npy header: " + what);
+  }
   void blanks() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t')) ++at_;
   }
@@ -98,7 +100,8 @@ private:
       at_ = static_cast<std::size_t>(end - text_.data());
       if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // numpy under Python 2
       shape.push_back(extent);
-      if (shape.size() > 32 || __builtin_mul_overflow(size, std::max<Index>(extent, 1), &size) || size > (Index{1} << 58))
+      if (shape.size() > 32 || __builtin_mul_overflow(size, std::max<Index>(extent, 1), &size) ||
+          size > (Index{1} << 58))
         fail("an array of that shape is not possible");
       if (!accept(',')) {
         expect(')');
@@ -116,16 +119,19 @@ private:
       const char* code;
       DType type;
     };
-    static constexpr Known known[] = {{"b1", DType::u8},  {"u1", DType::u8},  {"u2", DType::u16}, {"u4", DType::u32}, {"u8", DType::u64},
-                                      {"i1", DType::i8},  {"i2", DType::i16}, {"i4", DType::i32}, {"i8", DType::i64}, {"f4", DType::f32},
-                                      {"f8", DType::f64}, {"c8", DType::c64}, {"c16", DType::c128}};
+    static constexpr Known known[] = {{"b1", DType::u8},   {"u1", DType::u8},  {"u2", DType::u16}, {"u4", DType::u32},
+                                      {"u8", DType::u64},  {"i1", DType::i8},  {"i2", DType::i16}, {"i4", DType::i32},
+                                      {"i8", DType::i64},  {"f4", DType::f32}, {"f8", DType::f64}, {"c8", DType::c64},
+                                      {"c16", DType::c128}};
     for (const auto& k : known)
-      if (descr.size() > 1 && descr.substr(1) == k.code && std::string_view("<>|=").find(descr[0]) != std::string_view::npos) {
+      if (descr.size() > 1 && descr.substr(1) == k.code &&
+          std::string_view("<>|=").find(descr[0]) != std::string_view::npos) {
         header.dtype = k.type;
         header.big_endian = descr[0] == '>';
         return;
       }
-    throw Error(ErrorCode::unsupported, fmt::format("arrays of type \"{}\" are not read; integers, float32/64 and complex64/128 are", descr));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("arrays of type \"{}\" are not read; integers, float32/64 and complex64/128 are", descr));
   }
 
   std::string_view text_;
@@ -147,14 +153,17 @@ Index NpyHeader::size() const {
 NpyHeader parse_npy_header(std::string_view text) { return Parser(text).parse(); }
 
 std::vector<std::byte> npy_header(DType type, const std::vector<Index>& shape) {
-  static constexpr const char* codes[] = {"|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f4", "<f8", "<c8", "<c16"};
+  static constexpr const char* codes[] = {"|u1", "<u2", "<u4", "<u8", "|i1", "<i2",
+                                          "<i4", "<i8", "<f4", "<f8", "<c8", "<c16"};
   std::string dims;
   for (const Index e : shape) dims += fmt::format("{}, ", e);
   if (shape.size() > 1) dims.resize(dims.size() - 2);
-  std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", codes[static_cast<int>(type)], dims);
+  std::string text =
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", codes[static_cast<int>(type)], dims);
   text.append(63 - (10 + text.size()) % 64, ' ');
   text += '\n';
-  const std::string head = std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(text.size() & 0xff) + static_cast<char>(text.size() >> 8) + text;
+  const std::string head = std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(text.size() & 0xff) +
+                           static_cast<char>(text.size() >> 8) + text;
   const auto bytes = std::as_bytes(std::span(head));
   return {bytes.begin(), bytes.end()};
 }
@@ -176,8 +185,9 @@ NpyStream::NpyStream(ZipMember member) : member_(std::move(member)) {
   header_ = parse_npy_header(text);
   Index wanted = 0;
   if (__builtin_mul_overflow(header_.size(), core::item_size(header_.dtype), &wanted) || member_.left() != wanted)
-    throw Error(ErrorCode::corrupt_data, fmt::format("shape ({}) of {} needs {} bytes, the array has {}", fmt::join(header_.shape, ", "),
-                                                     core::name(header_.dtype), wanted, member_.left()));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("shape ({}) of {} needs {} bytes, the array has {}", fmt::join(header_.shape, ", "),
+                            core::name(header_.dtype), wanted, member_.left()));
 }
 
 void NpyStream::read(std::span<std::byte> out) {
@@ -203,7 +213,8 @@ Npz Npz::open(const std::filesystem::path& path) {
 
 std::vector<std::string> Npz::arrays() const {
   std::vector<std::string> names;
-  for (const auto& e : entries_) names.push_back(e.name.ends_with(".npy") ? e.name.substr(0, e.name.size() - 4) : e.name);
+  for (const auto& e : entries_)
+    names.push_back(e.name.ends_with(".npy") ? e.name.substr(0, e.name.size() - 4) : e.name);
   return names;
 }
 
@@ -233,7 +244,9 @@ core::AnyArray Npz::read(const std::string& array, Index limit_bytes) const {
   const Index item = core::item_size(h.dtype), bytes = h.size() * item;
   const std::string where = fmt::format("{} in {}", array, name_);
   if (bytes > limit_bytes)
-    throw Error(ErrorCode::resource_exhausted, fmt::format("an array of {} bytes is more than the {} allowed here", bytes, limit_bytes)).at(where);
+    throw Error(ErrorCode::resource_exhausted,
+                fmt::format("an array of {} bytes is more than the {} allowed here", bytes, limit_bytes))
+        .at(where);
   core::AnyArray out(h.dtype, h.shape);
   try {
     in.read({static_cast<std::byte*>(out.data()), static_cast<std::size_t>(bytes)});

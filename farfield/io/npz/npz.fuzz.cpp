@@ -15,15 +15,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const auto& name : npz.arrays()) {
       try {
         npz.read(name, 1 << 20);
-      } catch (const core::Error&) {
-      }
+      } catch (const core::Error&) {}
     }
     io::OpenOptions options;
     options.batch_bytes = 4096;
     const auto source = io::npz::open_tike(archive(), "", options);
-    while (source->next({}, [](const model::FrameBatch&) {})) {
-    }
-  } catch (const core::Error&) {
-  }
+    while (source->next({}, [](const model::FrameBatch&) {})) {}
+  } catch (const core::Error&) {}
   return 0;
 }

@@ -11,7 +11,8 @@ using core::Index;
 using testing::caught;
 
 TEST(NpyHeader, ReadsWhatNumpyWrites) {
-  const auto h = npz::parse_npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 516, 128, 128), }            \n");
+  const auto h =
+      npz::parse_npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 516, 128, 128), }            \n");
   EXPECT_EQ(h.dtype, core::DType::f32);
   EXPECT_FALSE(h.fortran_order);
   EXPECT_EQ(h.shape, (std::vector<Index>{1, 516, 128, 128}));
@@ -20,16 +21,22 @@ TEST(NpyHeader, ReadsWhatNumpyWrites) {
 }
 
 TEST(NpyHeader, RefusesNonsense) {
-  const char* damaged[] = {"", "{", "{'descr': '<f4'}", "{'descr': '<f4', 'fortran_order': Maybe, 'shape': ()}",
+  const char* damaged[] = {"",
+                           "{",
+                           "{'descr': '<f4'}",
+                           "{'descr': '<f4', 'fortran_order': Maybe, 'shape': ()}",
                            "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
                            "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4)}",
                            "{'descr': '<f4', 'fortran_order': False, 'shape': (4 4)}"};
-  for (const char* text : damaged) EXPECT_EQ(caught([&] { npz::parse_npy_header(text); }).code, ErrorCode::corrupt_data) << text;
-  EXPECT_EQ(caught([] { npz::parse_npy_header("{'descr': '<U4', 'fortran_order': False, 'shape': (4,)}"); }).code, ErrorCode::unsupported);
+  for (const char* text : damaged)
+    EXPECT_EQ(caught([&] { npz::parse_npy_header(text); }).code, ErrorCode::corrupt_data) << text;
+  EXPECT_EQ(caught([] { npz::parse_npy_header("{'descr': '<U4', 'fortran_order': False, 'shape': (4,)}"); }).code,
+            ErrorCode::unsupported);
 }
 
 // Hand-made archives: what a writer does not tell, the test says in bytes.
-std::vector<std::byte> archive_of(const std::filesystem::path& scratch, const std::vector<std::pair<std::string, core::AnyArray>>& arrays) {
+std::vector<std::byte> archive_of(const std::filesystem::path& scratch,
+                                  const std::vector<std::pair<std::string, core::AnyArray>>& arrays) {
   {
     AtomicFile file(scratch);
     npz::ZipWriter zip(file);
@@ -50,10 +57,8 @@ core::AnyArray ramp(core::DType type, std::vector<Index> shape) {
   core::visit_dtype(type, [&](auto zero) {
     using T = decltype(zero);
     for (Index i = 0; i < a.size(); ++i) {
-      if constexpr (std::is_arithmetic_v<T>)
-        static_cast<T*>(a.data())[i] = static_cast<T>(i);
-      else
-        static_cast<T*>(a.data())[i] = T(static_cast<typename T::value_type>(i), 1);
+      if constexpr (std::is_arithmetic_v<T>) static_cast<T*>(a.data())[i] = static_cast<T>(i);
+      else static_cast<T*>(a.data())[i] = T(static_cast<typename T::value_type>(i), 1);
     }
   });
   return a;
@@ -61,7 +66,8 @@ core::AnyArray ramp(core::DType type, std::vector<Index> shape) {
 
 TEST(Npz, TikeScan) {
   const testing::TemporaryFolder folder;
-  const auto data = ramp(core::DType::u16, {1, 5, 2, 3}), scan = ramp(core::DType::f32, {1, 5, 2}), probe = ramp(core::DType::c64, {1, 1, 1, 2, 2, 3});
+  const auto data = ramp(core::DType::u16, {1, 5, 2, 3}), scan = ramp(core::DType::f32, {1, 5, 2}),
+             probe = ramp(core::DType::c64, {1, 1, 1, 2, 2, 3});
   archive_of(folder / "scan.npz", {{"data", data}, {"scan", scan}, {"probe", probe}});
   const auto source = open_scan(folder / "scan.npz", {.batch_bytes = 2 * 12});
   const auto& a = source->acquisition();
@@ -81,7 +87,8 @@ TEST(Npz, TikeScan) {
 
 TEST(Npz, DamageIsFound) {
   const testing::TemporaryFolder folder;
-  const auto bytes = archive_of(folder / "a.npz", {{"data", ramp(core::DType::f32, {4, 8, 8})}, {"scan", ramp(core::DType::f64, {4, 2})}});
+  const auto bytes = archive_of(
+      folder / "a.npz", {{"data", ramp(core::DType::f32, {4, 8, 8})}, {"scan", ramp(core::DType::f64, {4, 2})}});
   const auto write = [&](const std::vector<std::byte>& b) { testing::write_plain(folder / "b.npz", b); };
   // A flipped bit in the counts: the CRC of the member tells.
   auto flipped = bytes;
@@ -114,11 +121,13 @@ TEST(Npz, WrongShapesAndNames) {
   core::AnyArray nan(core::DType::f64, {4, 2});
   for (Index i = 0; i < 8; ++i) static_cast<double*>(nan.data())[i] = std::nan("");
   EXPECT_CONTAINS(open({{"data", data}, {"scan", nan}}).text, "none of the 4 positions");
-  EXPECT_EQ(open({{"data", data}, {"scan", scan}, {"probe", ramp(core::DType::c64, {2, 2, 8, 8})}}).code, ErrorCode::corrupt_data);
+  EXPECT_EQ(open({{"data", data}, {"scan", scan}, {"probe", ramp(core::DType::c64, {2, 2, 8, 8})}}).code,
+            ErrorCode::corrupt_data);
 }
 
 TEST(Npz, RealSiemensStar) {
-  const std::filesystem::path path = "examples/data/siemens-star/siemens-star-small.npz.bz2";  // tests run in the repository
+  const std::filesystem::path path =
+      "examples/data/siemens-star/siemens-star-small.npz.bz2";  // tests run in the repository
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no example data at " << path;
   const auto source = open_scan(path);
   EXPECT_EQ(source->acquisition().inputs.at("probe").shape(), (std::vector<Index>{1, 128, 128}));

@@ -24,7 +24,9 @@ public:
     const auto& s = h.shape;
     const bool four = s.size() == 4 && s[0] == 1;
     if (s.size() != 3 && !four)
-      throw Error(ErrorCode::corrupt_data, fmt::format("data has shape ({}), which is not (frame, y, x) or (1, frame, y, x)", fmt::join(s, ", ")))
+      throw Error(
+          ErrorCode::corrupt_data,
+          fmt::format("data has shape ({}), which is not (frame, y, x) or (1, frame, y, x)", fmt::join(s, ", ")))
           .at(file);
     if (h.dtype == core::DType::c64 || h.dtype == core::DType::c128)
       throw Error(ErrorCode::unsupported, "data must be counts, not complex numbers").at(file);
@@ -37,10 +39,8 @@ public:
     frame_bytes_ = d.ny * d.nx * core::item_size(h.dtype);
     if (frames_ < 1 || frame_bytes_ < 1) throw Error(ErrorCode::corrupt_data, "the scan has no frames").at(file);
     step_ = std::clamp<Index>(options.batch_bytes / frame_bytes_, 1, frames_);
-    if (h.fortran_order)
-      whole_ = archive_.read("data");
-    else
-      stream_.emplace(std::move(stream));
+    if (h.fortran_order) whole_ = archive_.read("data");
+    else stream_.emplace(std::move(stream));
 
     positions();
     starting_values();
@@ -73,7 +73,8 @@ public:
       const Index id = done_ + i;
       batch.frames.push_back({id, {d.dtype, at + i * frame_bytes_, d.ny, d.nx, d.nx}});
       if (!y_.empty())
-        batch.values.emplace_back(id, model::Values{{"y_px", y_[static_cast<std::size_t>(id)]}, {"x_px", x_[static_cast<std::size_t>(id)]}});
+        batch.values.emplace_back(
+            id, model::Values{{"y_px", y_[static_cast<std::size_t>(id)]}, {"x_px", x_[static_cast<std::size_t>(id)]}});
     }
     done_ += count;
     take(batch);
@@ -86,7 +87,9 @@ private:
     const auto scan = archive_.read("scan");
     const auto& s = scan.shape();
     if (s.size() < 2 || s.back() != 2 || scan.size() != 2 * s[s.size() - 2])
-      throw Error(ErrorCode::corrupt_data, fmt::format("scan has shape ({}), which is not (frame, 2)", fmt::join(s, ", "))).at(where);
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("scan has shape ({}), which is not (frame, 2)", fmt::join(s, ", ")))
+          .at(where);
     const auto numbers = numbers_of(scan, where);
     for (std::size_t i = 0; i + 1 < numbers.size(); i += 2) {
       y_.push_back(numbers[i]);
@@ -100,7 +103,8 @@ private:
   void starting_values() {
     const std::string& file = archive_.name();
     auto& inputs = acquisition_.inputs;
-    if (archive_.has("probe")) inputs["probe"] = with_rank<core::cfloat>(archive_.read("probe"), 3, "probe", "mode, y, x", file);
+    if (archive_.has("probe"))
+      inputs["probe"] = with_rank<core::cfloat>(archive_.read("probe"), 3, "probe", "mode, y, x", file);
     for (const char* name : {"object", "psi"})
       if (archive_.has(name) && inputs.count("object") == 0)
         inputs["object"] = with_rank<core::cfloat>(archive_.read(name), 2, name, "y, x", file);

@@ -16,8 +16,8 @@ using core::ErrorCode;
 using core::Index;
 
 namespace {
-constexpr std::uint32_t kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator64 = 0x07064b50,
-                        kDescriptor = 0x08074b50;
+constexpr std::uint32_t kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50, kEnd64 = 0x06064b50,
+                        kLocator64 = 0x07064b50, kDescriptor = 0x08074b50;
 constexpr std::uint64_t kIn64 = 0xffffffff;
 constexpr int kStored = 0, kDeflated = 8;
 
@@ -45,14 +45,16 @@ private:
 
 std::vector<std::byte> take(const Bytes& archive, Index at, Index n) {
   if (at < 0 || n < 0 || at > archive.size() || n > archive.size() - at)
-    throw Error(ErrorCode::corrupt_data, fmt::format("the zip directory points at bytes {} to {} of {}", at, at + n, archive.size()));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("the zip directory points at bytes {} to {} of {}", at, at + n, archive.size()));
   std::vector<std::byte> bytes(static_cast<std::size_t>(n));
   archive.read(at, bytes);
   return bytes;
 }
 
 Index checked(std::uint64_t value) {
-  if (value > (std::uint64_t{1} << 60)) throw Error(ErrorCode::corrupt_data, fmt::format("a zip length of {} bytes is not possible", value));
+  if (value > (std::uint64_t{1} << 60))
+    throw Error(ErrorCode::corrupt_data, fmt::format("a zip length of {} bytes is not possible", value));
   return static_cast<Index>(value);
 }
 }  // namespace
@@ -78,7 +80,8 @@ std::vector<ZipEntry> zip_directory(const Bytes& archive) {
     at = r.u64(48);
   }
   constexpr std::uint64_t kMostDirectory = std::uint64_t{64} << 20;
-  if (bytes > kMostDirectory) throw Error(ErrorCode::corrupt_data, fmt::format("a zip directory of {} bytes is not possible", bytes));
+  if (bytes > kMostDirectory)
+    throw Error(ErrorCode::corrupt_data, fmt::format("a zip directory of {} bytes is not possible", bytes));
   const auto directory = take(archive, checked(at), checked(bytes));
   const Record d(directory);
 
@@ -130,19 +133,23 @@ struct ZipMember::Inflater {
 
 ZipMember::ZipMember(const Bytes& archive, ZipEntry entry) : archive_(&archive), entry_(std::move(entry)) {
   if (entry_.method != kStored && entry_.method != kDeflated)
-    throw Error(ErrorCode::unsupported, fmt::format("{} is encrypted or compressed in a way other than deflate", entry_.name));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} is encrypted or compressed in a way other than deflate", entry_.name));
   const auto head = take(archive, entry_.header_at, 30);
   const Record local(head);
-  if (local.u32(0) != kLocal) throw Error(ErrorCode::corrupt_data, fmt::format("the zip directory points at no member for {}", entry_.name));
+  if (local.u32(0) != kLocal)
+    throw Error(ErrorCode::corrupt_data, fmt::format("the zip directory points at no member for {}", entry_.name));
   at_ = entry_.header_at + 30 + static_cast<Index>(local.u16(26) + local.u16(28));
   if (at_ > archive.size() || entry_.stored_bytes > archive.size() - at_)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} is cut off: {} bytes from {} on, the file ends at {}", entry_.name,
-                                                     entry_.stored_bytes, at_, archive.size()));
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} is cut off: {} bytes from {} on, the file ends at {}",
+                                                     entry_.name, entry_.stored_bytes, at_, archive.size()));
   if (entry_.method == kStored && entry_.stored_bytes != entry_.bytes)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} is stored in {} bytes but has {}", entry_.name, entry_.stored_bytes, entry_.bytes));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("{} is stored in {} bytes but has {}", entry_.name, entry_.stored_bytes, entry_.bytes));
   // Deflate expands at most 1032-fold.
   if (entry_.method == kDeflated && entry_.bytes / 1040 > entry_.stored_bytes)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} cannot have {} bytes in {}", entry_.name, entry_.bytes, entry_.stored_bytes));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("{} cannot have {} bytes in {}", entry_.name, entry_.bytes, entry_.stored_bytes));
   if (entry_.method == kDeflated) inflater_ = std::make_unique<Inflater>();
 }
 
@@ -180,7 +187,8 @@ void ZipMember::read(std::span<std::byte> out) {
   }
   crc_ = codec::crc32(out, crc_);
   done_ += static_cast<Index>(out.size());
-  if (left() == 0 && crc_ != entry_.crc32) throw Error(ErrorCode::corrupt_data, fmt::format("{} is damaged: its CRC-32 is another", entry_.name));
+  if (left() == 0 && crc_ != entry_.crc32)
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} is damaged: its CRC-32 is another", entry_.name));
 }
 
 namespace {
@@ -191,7 +199,9 @@ void text(std::vector<std::byte>& out, const std::string& s) {
   const auto bytes = std::as_bytes(std::span(s));
   out.insert(out.end(), bytes.begin(), bytes.end());
 }
-std::uint32_t short_or_64(Index value) { return static_cast<std::uint32_t>(std::min<std::uint64_t>(static_cast<std::uint64_t>(value), kIn64)); }
+std::uint32_t short_or_64(Index value) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(static_cast<std::uint64_t>(value), kIn64));
+}
 constexpr std::uint16_t kSizesFollow = 1U << 3, kUtf8 = 1U << 11, kVersion = 45;
 }  // namespace
 

@@ -21,7 +21,8 @@ std::vector<std::string> chunks_in_order(const hdf5::File& file) {
   for (const auto& name : file.list("/chunks")) {
     long number = 0;
     const auto [end, status] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (status == std::errc() && end == name.data() + name.size() && file.has_dataset("/chunks/" + name + "/data")) found.emplace_back(number, name);
+    if (status == std::errc() && end == name.data() + name.size() && file.has_dataset("/chunks/" + name + "/data"))
+      found.emplace_back(number, name);
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> names;
@@ -45,7 +46,8 @@ void hide(core::Array<std::uint32_t, 2>& mask, const hdf5::Dataset& weights) {
   const Index ny = s[s.size() - 2], nx = s[s.size() - 1];
   if (mask.empty()) mask = core::Array<std::uint32_t, 2>({ny, nx});
   if (mask.extent(0) != ny || mask.extent(1) != nx)
-    throw Error(ErrorCode::corrupt_data, fmt::format("weights of {} x {} pixels, those before had {} x {}", ny, nx, mask.extent(0), mask.extent(1)))
+    throw Error(ErrorCode::corrupt_data, fmt::format("weights of {} x {} pixels, those before had {} x {}", ny, nx,
+                                                     mask.extent(0), mask.extent(1)))
         .at(weights.where());
   hdf5::for_each_image(weights, [&](const core::AnyArray& image) {
     const auto values = numbers_of(image, weights.where());
@@ -57,7 +59,9 @@ void hide(core::Array<std::uint32_t, 2>& mask, const hdf5::Dataset& weights) {
 bool is_number(const std::optional<hdf5::Dataset>& d) { return d && !d->is_text() && d->size() >= 1; }
 }  // namespace
 
-bool is_ptyd(const hdf5::File& file) { return file.kind("/chunks") == hdf5::Kind::group && file.kind("/meta") == hdf5::Kind::group; }
+bool is_ptyd(const hdf5::File& file) {
+  return file.kind("/chunks") == hdf5::Kind::group && file.kind("/meta") == hdf5::Kind::group;
+}
 
 ScanLayout read_layout(const hdf5::File& file) {
   ScanLayout layout;
@@ -72,7 +76,8 @@ ScanLayout read_layout(const hdf5::File& file) {
     layout.frames.push_back(std::move(data));
     const auto positions = list_of_numbers(file, chunk + "/positions");
     if (!positions.empty() && static_cast<Index>(positions.size()) != 2 * frames)
-      throw Error(ErrorCode::corrupt_data, fmt::format("{} positions for {} frames: there must be one pair per frame", positions.size() / 2, frames))
+      throw Error(ErrorCode::corrupt_data, fmt::format("{} positions for {} frames: there must be one pair per frame",
+                                                       positions.size() / 2, frames))
           .at(chunk + " in " + file.name());
     for (std::size_t i = 0; i + 1 < positions.size(); i += 2) {
       layout.y.push_back(positions[i]);
@@ -98,7 +103,8 @@ ScanLayout read_layout(const hdf5::File& file) {
     if (const auto weights = file.find_dataset(path)) hide(a.detector.pixel_mask, *weights);
 
   auto& d = a.detector;
-  if (const auto energy = file.find_dataset("/meta/energy"); is_number(energy)) a.beam.energy_eV = energy->number() * 1e3;
+  if (const auto energy = file.find_dataset("/meta/energy"); is_number(energy))
+    a.beam.energy_eV = energy->number() * 1e3;
   if (const auto distance = file.find_dataset("/meta/distance"); is_number(distance)) d.distance_m = distance->number();
   if (const auto psize = file.find_dataset("/meta/psize"); is_number(psize)) {
     const auto v = hdf5::numbers(*psize);
@@ -106,7 +112,8 @@ ScanLayout read_layout(const hdf5::File& file) {
     d.pixel_size_x_m = v.size() > 1 ? v[1] : v.front();
   }
   for (const char* name : {"experimentID", "label"})
-    if (const auto text = file.find_dataset(std::string("/meta/") + name); text && text->is_text()) a.metadata[name] = text->text();
+    if (const auto text = file.find_dataset(std::string("/meta/") + name); text && text->is_text())
+      a.metadata[name] = text->text();
   return layout;
 }
 

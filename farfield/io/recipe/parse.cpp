@@ -14,7 +14,9 @@
 // mix this copy with one that is compiled elsewhere.
 namespace farfield::io::recipe {
 namespace {
-[[noreturn]] void assertion_failed() { throw core::Error(core::ErrorCode::invalid_argument, "not TOML: a bracket, brace or key is out of place"); }
+[[noreturn]] void assertion_failed() {
+  throw core::Error(core::ErrorCode::invalid_argument, "not TOML: a bracket, brace or key is out of place");
+}
 }  // namespace
 }  // namespace farfield::io::recipe
 #undef NDEBUG
@@ -32,12 +34,14 @@ namespace {
 // A table whose keys are taken one by one; what is left at the end is not known.
 class Table {
 public:
-  Table(const toml::table& table, std::string name, const std::string& source) : table_(&table), name_(std::move(name)), source_(&source) {}
+  Table(const toml::table& table, std::string name, const std::string& source)
+      : table_(&table), name_(std::move(name)), source_(&source) {}
 
   [[noreturn]] void fail(const std::string& key, const std::string& what) const {
     const auto* node = table_->get(key);
     const auto line = node != nullptr ? node->source().begin.line : table_->source().begin.line;
-    throw Error(ErrorCode::invalid_argument, fmt::format("{}{}: {}", name_.empty() ? "" : name_ + ".", key, what)).at(fmt::format("{}, line {}", *source_, line));
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}{}: {}", name_.empty() ? "" : name_ + ".", key, what))
+        .at(fmt::format("{}, line {}", *source_, line));
   }
 
   template <class T>
@@ -48,14 +52,18 @@ public:
     if (const auto value = node->value<T>()) return *value;
     fail(key, fmt::format("must be {}", kind));
   }
-  std::string text(const std::string& key, const std::string& fallback = "") { return take<std::string>(key, "a text").value_or(fallback); }
+  std::string text(const std::string& key, const std::string& fallback = "") {
+    return take<std::string>(key, "a text").value_or(fallback);
+  }
   std::optional<double> number(const std::string& key) { return take<double>(key, "a number"); }
   Index integer(const std::string& key, Index fallback) {
     const auto value = take<std::int64_t>(key, "a whole number >= 0");
     if (value && (*value < 0 || *value > (1 << 30))) fail(key, "must be a whole number >= 0");
     return value.value_or(fallback);
   }
-  bool flag(const std::string& key, bool fallback = false) { return take<bool>(key, "true or false").value_or(fallback); }
+  bool flag(const std::string& key, bool fallback = false) {
+    return take<bool>(key, "true or false").value_or(fallback);
+  }
   std::optional<Table> table(const std::string& key) {
     known_.push_back(key);
     const auto* node = table_->get(key);
@@ -87,7 +95,8 @@ public:
     for (const auto& key : keys())
       if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
         const auto near = core::nearest_name(key, known_);
-        fail(key, near ? fmt::format("is not known; did you mean {}?", *near) : fmt::format("is not known; known are {}", fmt::join(known_, ", ")));
+        fail(key, near ? fmt::format("is not known; did you mean {}?", *near)
+                       : fmt::format("is not known; known are {}", fmt::join(known_, ", ")));
       }
   }
 
@@ -104,10 +113,12 @@ void check_characters(const std::string& text, const std::string& source) {
   for (std::size_t at = 0; at < text.size(); ++line) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     const std::size_t first = std::min(text.find_first_not_of(" \t", at), end);
-    const bool ascii = std::none_of(text.begin() + static_cast<std::ptrdiff_t>(at), text.begin() + static_cast<std::ptrdiff_t>(end),
-                                    [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+    const bool ascii =
+        std::none_of(text.begin() + static_cast<std::ptrdiff_t>(at), text.begin() + static_cast<std::ptrdiff_t>(end),
+                     [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
     if (!ascii && (first == end || text[first] != '#'))
-      throw Error(ErrorCode::invalid_argument, "a recipe is ASCII but for lines of comment; in texts write um for \u00b5m, or \\uXXXX")
+      throw Error(ErrorCode::invalid_argument,
+                  "a recipe is ASCII but for lines of comment; in texts write um for \u00b5m, or \\uXXXX")
           .at(fmt::format("{}, line {}", source, line));
     at = end + 1;
   }
@@ -117,8 +128,10 @@ enum class Kind { length, energy, plain };
 
 void check_unit(const Table& t, const std::string& unit, Kind kind, const std::string& key = "unit") {
   if (unit.empty()) return;
-  if (kind == Kind::length && !metres_per(unit)) t.fail(key, fmt::format("\"{}\" is not a length (m, mm, um, nm ...)", unit));
-  if (kind == Kind::energy && !electronvolts_per(unit)) t.fail(key, fmt::format("\"{}\" is not an energy (eV, keV, J)", unit));
+  if (kind == Kind::length && !metres_per(unit))
+    t.fail(key, fmt::format("\"{}\" is not a length (m, mm, um, nm ...)", unit));
+  if (kind == Kind::energy && !electronvolts_per(unit))
+    t.fail(key, fmt::format("\"{}\" is not an energy (eV, keV, J)", unit));
   if (kind == Kind::plain) t.fail(key, "has no unit");
 }
 
@@ -191,7 +204,8 @@ void check_files(const Recipe& r, const std::string& source) {
     throw Error(ErrorCode::invalid_argument, message).at(source);
   };
   check(r.frames.file);
-  for (const auto* q : {&r.energy, &r.wavelength, &r.distance, &r.pixel_size, &r.pixel_size_y, &r.pixel_size_x, &r.saturation, &r.mask, &r.probe, &r.object, &r.background})
+  for (const auto* q : {&r.energy, &r.wavelength, &r.distance, &r.pixel_size, &r.pixel_size_y, &r.pixel_size_x,
+                        &r.saturation, &r.mask, &r.probe, &r.object, &r.background})
     if (*q) check((*q)->file);
   for (const auto& [key, q] : r.metadata) check(q.file);
   if (r.positions) {
@@ -209,7 +223,8 @@ Recipe parse(const std::string& text, const std::string& source) {
   try {
     root = toml::parse(text, source);
   } catch (const toml::parse_error& e) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("not TOML: {}", e.description())).at(fmt::format("{}, line {}", source, e.source().begin.line));
+    throw Error(ErrorCode::invalid_argument, fmt::format("not TOML: {}", e.description()))
+        .at(fmt::format("{}, line {}", source, e.source().begin.line));
   } catch (Error& e) {
     throw e.at(source);
   }
@@ -297,7 +312,8 @@ std::string recipe_text(const std::string& name) {
   for (const auto& s : recipe::shipped())
     if (s.name == name) return std::string(s.text);
   const auto names = recipe_names();
-  std::string message = fmt::format("there is no recipe \"{}\", neither a file nor one of: {}", name, fmt::join(names, ", "));
+  std::string message =
+      fmt::format("there is no recipe \"{}\", neither a file nor one of: {}", name, fmt::join(names, ", "));
   if (const auto near = core::nearest_name(name, names)) message += fmt::format("; did you mean {}?", *near);
   throw core::Error(core::ErrorCode::not_found, message);
 }

@@ -26,11 +26,15 @@ std::string other_path(const std::string& scan, const OtherFile& other) {
     name = path.filename().string();
     const std::size_t at = name.rfind(other.replace);
     if (at == std::string::npos)
-      throw Error(ErrorCode::not_found, fmt::format("the name {} does not hold \"{}\", so that the file beside it cannot be found", name, other.replace)).at(scan);
+      throw Error(ErrorCode::not_found,
+                  fmt::format("the name {} does not hold \"{}\", so that the file beside it cannot be found", name,
+                              other.replace))
+          .at(scan);
     name.replace(at, other.replace.size(), other.with);
   }
   const std::string stem = path.stem().string();
-  for (std::size_t at = name.find("{stem}"); at != std::string::npos; at = name.find("{stem}", at + stem.size())) name.replace(at, 6, stem);
+  for (std::size_t at = name.find("{stem}"); at != std::string::npos; at = name.find("{stem}", at + stem.size()))
+    name.replace(at, 6, stem);
   return (path.parent_path() / name).string();
 }
 
@@ -38,7 +42,9 @@ std::string other_path(const std::string& scan, const OtherFile& other) {
 class Files {
 public:
   Files(const hdf5::File& scan, const Recipe& recipe) : scan_(&scan), recipe_(&recipe) {}
-  std::string path(const std::string& name) const { return name.empty() ? scan_->name() : other_path(scan_->name(), recipe_->files.at(name)); }
+  std::string path(const std::string& name) const {
+    return name.empty() ? scan_->name() : other_path(scan_->name(), recipe_->files.at(name));
+  }
   const hdf5::File& get(const std::string& name) {
     if (name.empty()) return *scan_;
     const auto found = open_.find(name);
@@ -56,7 +62,8 @@ private:
   std::map<std::string, hdf5::File> open_;
 };
 
-std::optional<double> scalar(Files& files, const std::optional<Quantity>& q, std::optional<double> (*factor_of)(const std::string&), const std::string& si) {
+std::optional<double> scalar(Files& files, const std::optional<Quantity>& q,
+                             std::optional<double> (*factor_of)(const std::string&), const std::string& si) {
   if (!q) return std::nullopt;
   double value = 0;
   std::string unit = q->unit;
@@ -71,7 +78,10 @@ std::optional<double> scalar(Files& files, const std::optional<Quantity>& q, std
   value = value * q->scale + q->offset;
   if (factor_of == nullptr) return value;
   const auto factor = factor_of(unit.empty() ? si : unit);
-  if (!factor) throw Error(ErrorCode::corrupt_data, fmt::format("unit \"{}\" is not one that is known here; give `unit` in the recipe", unit)).at(q->path + " in " + files.path(q->file));
+  if (!factor)
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("unit \"{}\" is not one that is known here; give `unit` in the recipe", unit))
+        .at(q->path + " in " + files.path(q->file));
   return value * *factor;
 }
 
@@ -83,7 +93,9 @@ std::vector<double> coordinate(Files& files, const Axis& a, Index frames) {
   const auto& shape = d->shape();
   if (a.axis >= 0) {
     if (a.axis >= d->rank() || a.index >= shape[static_cast<std::size_t>(a.axis)])
-      throw Error(ErrorCode::corrupt_data, fmt::format("there is no index {} along axis {} of shape ({})", a.index, a.axis, fmt::join(shape, ", "))).at(d->where());
+      throw Error(ErrorCode::corrupt_data, fmt::format("there is no index {} along axis {} of shape ({})", a.index,
+                                                       a.axis, fmt::join(shape, ", ")))
+          .at(d->where());
     Index inner = 1;
     for (std::size_t r = static_cast<std::size_t>(a.axis) + 1; r < shape.size(); ++r) inner *= shape[r];
     const Index extent = shape[static_cast<std::size_t>(a.axis)];
@@ -96,7 +108,8 @@ std::vector<double> coordinate(Files& files, const Axis& a, Index frames) {
   if (frames > 0 && n > frames && n % frames == 0) {
     const Index samples = n / frames;
     std::vector<double> means(static_cast<std::size_t>(frames), 0);
-    for (Index i = 0; i < n; ++i) means[static_cast<std::size_t>(i / samples)] += all[static_cast<std::size_t>(i)] / static_cast<double>(samples);
+    for (Index i = 0; i < n; ++i)
+      means[static_cast<std::size_t>(i / samples)] += all[static_cast<std::size_t>(i)] / static_cast<double>(samples);
     all = std::move(means);
   }
   for (auto& v : all) v = v * a.quantity.scale + a.quantity.offset;
@@ -107,8 +120,12 @@ void from_table(const std::string& path, const Positions& p, Index frames, ScanL
   const auto rows = read_table(path);
   const int last = std::max({p.y.column, p.x.column, p.group_column});
   if (rows.empty() || static_cast<int>(rows.front().size()) <= last)
-    throw Error(ErrorCode::corrupt_data, fmt::format("the table has {} rows of {} columns; column {} is needed", rows.size(), rows.empty() ? 0 : rows.front().size(), last)).at(path);
-  const auto value = [&](const std::vector<double>& row, const Axis& a) { return row[static_cast<std::size_t>(a.column)] * a.quantity.scale + a.quantity.offset; };
+    throw Error(ErrorCode::corrupt_data, fmt::format("the table has {} rows of {} columns; column {} is needed",
+                                                     rows.size(), rows.empty() ? 0 : rows.front().size(), last))
+        .at(path);
+  const auto value = [&](const std::vector<double>& row, const Axis& a) {
+    return row[static_cast<std::size_t>(a.column)] * a.quantity.scale + a.quantity.offset;
+  };
   if (p.group_column < 0) {
     for (const auto& row : rows) {
       layout.y.push_back(value(row, p.y));
@@ -122,7 +139,8 @@ void from_table(const std::string& path, const Positions& p, Index frames, ScanL
   std::vector<Index> count(n, 0);
   for (const auto& row : rows) {
     const double group = row[static_cast<std::size_t>(p.group_column)] - static_cast<double>(p.first_group);
-    if (!(group >= 0 && group < static_cast<double>(n))) continue;  // triggers before the first and after the last frame
+    if (!(group >= 0 && group < static_cast<double>(n)))
+      continue;  // triggers before the first and after the last frame
     const auto i = static_cast<std::size_t>(group);
     layout.y[i] += value(row, p.y);
     layout.x[i] += value(row, p.x);
@@ -150,7 +168,8 @@ void read_positions(Files& files, const Positions& p, Index frames, ScanLayout& 
   double factor = pixels ? 1 : metres_per(p.unit).value();
   layout.acquisition.scan.unit = pixels ? model::PositionUnit::pixels : model::PositionUnit::metres;
   if (const auto pitch = scalar(files, p.divide_by, metres_per, "m")) {
-    if (!(std::isfinite(*pitch) && *pitch > 0)) throw Error(ErrorCode::corrupt_data, fmt::format("pixel size {} m must be > 0", *pitch)).at(p.divide_by->path);
+    if (!(std::isfinite(*pitch) && *pitch > 0))
+      throw Error(ErrorCode::corrupt_data, fmt::format("pixel size {} m must be > 0", *pitch)).at(p.divide_by->path);
     factor /= *pitch;
     layout.acquisition.scan.unit = model::PositionUnit::pixels;
   }
@@ -166,7 +185,8 @@ std::vector<hdf5::Dataset> read_frames(Files& files, const Quantity& q) {
     found.push_back(file.dataset(q.path));
     return found;
   }
-  const std::string group = slash == std::string::npos ? "/" : q.path.substr(0, slash), last = q.path.substr(slash == std::string::npos ? 0 : slash + 1);
+  const std::string group = slash == std::string::npos ? "/" : q.path.substr(0, slash),
+                    last = q.path.substr(slash == std::string::npos ? 0 : slash + 1);
   const std::string head = last.substr(0, last.find('*')), tail = last.substr(last.find('*') + 1);
   for (const auto& name : file.list(group.empty() ? "/" : group)) {
     if (name.size() < head.size() + tail.size() || !name.starts_with(head) || !name.ends_with(tail)) continue;
@@ -189,18 +209,22 @@ ScanLayout read_layout(const hdf5::File& file, const Recipe& r) {
   for (const auto& part : layout.frames) {
     Index n = 1;
     for (std::size_t i = 0; i + 2 < part.shape().size(); ++i)
-      if (__builtin_mul_overflow(n, part.shape()[i], &n)) throw Error(ErrorCode::corrupt_data, "the shape of the frames is not possible").at(part.where());
+      if (__builtin_mul_overflow(n, part.shape()[i], &n))
+        throw Error(ErrorCode::corrupt_data, "the shape of the frames is not possible").at(part.where());
     frames += n;
   }
   layout.transform = r.transform;
   d.dc = r.dc;
   a.beam.energy_eV = scalar(files, r.energy, electronvolts_per, "eV");
   if (const auto wavelength = scalar(files, r.wavelength, metres_per, "m")) {
-    if (!(*wavelength > 0)) throw Error(ErrorCode::corrupt_data, fmt::format("wavelength {} m must be > 0", *wavelength)).at(r.wavelength->path + " in " + file.name());
+    if (!(*wavelength > 0))
+      throw Error(ErrorCode::corrupt_data, fmt::format("wavelength {} m must be > 0", *wavelength))
+          .at(r.wavelength->path + " in " + file.name());
     a.beam.energy_eV = model::kHcEvM / *wavelength;
   }
   d.distance_m = scalar(files, r.distance, metres_per, "m");
-  const auto both = scalar(files, r.pixel_size, metres_per, "m"), y = scalar(files, r.pixel_size_y, metres_per, "m"), x = scalar(files, r.pixel_size_x, metres_per, "m");
+  const auto both = scalar(files, r.pixel_size, metres_per, "m"), y = scalar(files, r.pixel_size_y, metres_per, "m"),
+             x = scalar(files, r.pixel_size_x, metres_per, "m");
   d.pixel_size_y_m = y ? y : both;
   d.pixel_size_x_m = x ? x : both;
   d.saturation_counts = scalar(files, r.saturation, nullptr, "");
@@ -215,7 +239,9 @@ ScanLayout read_layout(const hdf5::File& file, const Recipe& r) {
     const auto found = files.find(*q);
     if (!found) return;
     const auto array = found->read();
-    a.inputs[role] = std::string(role) == "background" ? with_rank<float>(array, rank, role, axes, found->where()) : with_rank<core::cfloat>(array, rank, role, axes, found->where());
+    a.inputs[role] = std::string(role) == "background"
+                         ? with_rank<float>(array, rank, role, axes, found->where())
+                         : with_rank<core::cfloat>(array, rank, role, axes, found->where());
   };
   input("probe", r.probe, 3, "mode, y, x");
   input("object", r.object, 2, "y, x");
@@ -231,7 +257,9 @@ std::vector<Recipe> fitting(const hdf5::File& file) {
   std::vector<Recipe> found;
   for (const auto& s : shipped()) {
     Recipe r = parse(std::string(s.text), std::string(s.name));
-    if (!r.detect.empty() && std::all_of(r.detect.begin(), r.detect.end(), [&](const auto& path) { return file.has(path); })) found.push_back(std::move(r));
+    if (!r.detect.empty() &&
+        std::all_of(r.detect.begin(), r.detect.end(), [&](const auto& path) { return file.has(path); }))
+      found.push_back(std::move(r));
   }
   return found;
 }

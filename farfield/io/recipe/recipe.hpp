@@ -54,7 +54,8 @@ struct Recipe {
   Quantity frames{};                  ///< path may hold one "*" in its last part
   FrameTransform transform{};
   model::DcLocation dc = model::DcLocation::centre;
-  std::optional<Quantity> energy, wavelength, distance, pixel_size, pixel_size_y, pixel_size_x, saturation, mask, probe, object, background;
+  std::optional<Quantity> energy, wavelength, distance, pixel_size, pixel_size_y, pixel_size_x, saturation, mask, probe,
+      object, background;
   bool mask_good_is_zero = true;
   std::optional<Positions> positions;
   std::map<std::string, Quantity> metadata;

@@ -53,8 +53,11 @@ TEST(Recipe, SlipsAreNamedWithTheirLine) {
   EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\n[distance]\nvalue = 1.0\nunit = \"eV\"\n"), "not a length");
   EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\n[energy]\nvalue = 1.0\npath = \"/b\"\n"), "either path or value");
   EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\n[positions]\ny = {path=\"/y\"}\n"), "positions.x");
-  EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\n[files.para]\nname=\"b\"\n[distance]\nfile = \"par\"\npath = \"/d\"\n"), "did you mean para");
-  EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\n[positions]\ny = {path=\"/y\", axis = 0}\nx = {path=\"/x\"}\n"), "axis and index");
+  EXPECT_CONTAINS(
+      fails("[frames]\npath = \"/a\"\n[files.para]\nname=\"b\"\n[distance]\nfile = \"par\"\npath = \"/d\"\n"),
+      "did you mean para");
+  EXPECT_CONTAINS(fails("[frames]\npath = \"/a\"\n[positions]\ny = {path=\"/y\", axis = 0}\nx = {path=\"/x\"}\n"),
+                  "axis and index");
 }
 
 TEST(Recipe, EveryKeyDoesWhatItSays) {
@@ -175,7 +178,8 @@ TEST(Recipe, VelociprobeTable) {
     f.write_number(d + "/y_pixel_size", 75e-6);
     f.write_number(d + "/x_pixel_size", 75e-6);
   }
-  std::ofstream(folder / "fly007.csv") << "# comment\n0,100,200,0,0,-200,0,0\n1,300,400,0,0,-400,0,0\n2,1000,2000,0,0,-2000,0,1\n3,9,9,0,0,9,0,2\n";
+  std::ofstream(folder / "fly007.csv")
+      << "# comment\n0,100,200,0,0,-200,0,0\n1,300,400,0,0,-400,0,0\n2,1000,2000,0,0,-2000,0,1\n3,9,9,0,0,9,0,2\n";
   const auto t = testing::take_all(*open_scan(folder / "fly007.h5", {.recipe = "aps-velociprobe"}));
   EXPECT_NEAR(t.values.at(0).at("x_m"), 200e-9, 1e-18);
   EXPECT_NEAR(t.values.at(0).at("y_m"), 300e-9, 1e-18);
