@@ -8,7 +8,8 @@ using core::Error;
 using core::ErrorCode;
 
 void save_state(const State& s, technique::Sink& sink) {
-  const std::vector<std::int64_t> extents{s.modes(), s.opr_modes(), s.object.extent(0), s.object.extent(1), s.background.empty() ? 0 : 1};
+  const std::vector<std::int64_t> extents{s.modes(), s.opr_modes(), s.object.extent(0), s.object.extent(1),
+                                          s.background.empty() ? 0 : 1};
   put_values(sink, "state/extents", extents);
   put_values(sink, "state/origin", std::vector<double>{s.origin_y, s.origin_x});
   put_values(sink, "state/probe", s.probe);

@@ -39,8 +39,9 @@ std::vector<T> get_values(technique::Source& source, std::string_view name) {
   static_assert(std::is_trivially_copyable_v<T>);
   const auto bytes = source.get(name);
   if (bytes.size() % sizeof(T) != 0)
-    throw core::Error(core::ErrorCode::corrupt_data,
-                      fmt::format("checkpoint block {} has {} bytes, not a multiple of {}", name, bytes.size(), sizeof(T)));
+    throw core::Error(
+        core::ErrorCode::corrupt_data,
+        fmt::format("checkpoint block {} has {} bytes, not a multiple of {}", name, bytes.size(), sizeof(T)));
   std::vector<T> values(bytes.size() / sizeof(T));
   if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
@@ -71,7 +72,9 @@ State restore_state(technique::Source&, Shape shape, Index slots);
 class PrefixedSink final : public technique::Sink {
 public:
   PrefixedSink(technique::Sink& sink, std::string prefix) : sink_(sink), prefix_(std::move(prefix)) {}
-  void put(std::string_view name, std::span<const std::byte> bytes) override { sink_.put(prefix_ + std::string(name), bytes); }
+  void put(std::string_view name, std::span<const std::byte> bytes) override {
+    sink_.put(prefix_ + std::string(name), bytes);
+  }
 
 private:
   technique::Sink& sink_;

@@ -115,7 +115,8 @@ void denoise_total_variation(core::View<cfloat, 2> object, double weight, int it
     update_u();
     for (Index y = 0; y < ny; ++y)
       for (Index x = 0; x < nx; ++x) {
-        const cfloat gy = y + 1 < ny ? u(y + 1, x) - u(y, x) : cfloat{}, gx = x + 1 < nx ? u(y, x + 1) - u(y, x) : cfloat{};
+        const cfloat gy = y + 1 < ny ? u(y + 1, x) - u(y, x) : cfloat{},
+                     gx = x + 1 < nx ? u(y, x + 1) - u(y, x) : cfloat{};
         const float norm = 1 + kStep * std::sqrt(math::abs2(gy) + math::abs2(gx));
         py(y, x) = (py(y, x) + kStep * gy) / norm;
         px(y, x) = (px(y, x) + kStep * gx) / norm;

@@ -34,8 +34,8 @@ struct Bench {
   }
   ModulusSums compare(Index slot) const {
     static const Array<float, 2> all_valid;
-    const ForwardModel model(reference_kernels(), operators::Propagator::far_field(16, 16, math::FftEffort::estimate), patterns, all_valid, 0,
-                             Likelihood::amplitude);
+    const ForwardModel model(reference_kernels(), operators::Propagator::far_field(16, 16, math::FftEffort::estimate),
+                             patterns, all_valid, 0, Likelihood::amplitude);
     Workspace w(state.shape, 2);
     model.exit_waves(state, slot, w);
     return model.compare(state, slot, w);

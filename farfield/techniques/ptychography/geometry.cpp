@@ -51,9 +51,9 @@ Geometry::Geometry(const model::Acquisition& a, const Options& o, Shape tile)
     frame_px_x_ = static_cast<double>(tile.nx) * bin / static_cast<double>(frame_nx);
   } else {
     if (!missing_.empty())
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("near-field propagation needs energy, distance and detector-pixel; neither the scan nor an option says: {}",
-                              missing_));
+      throw Error(ErrorCode::invalid_argument, fmt::format("near-field propagation needs energy, distance and "
+                                                           "detector-pixel; neither the scan nor an option says: {}",
+                                                           missing_));
     pixel_y_m_ = *detector_y * bin;
     pixel_x_m_ = *detector_x * bin;
     frame_px_y_ = frame_px_x_ = 1 / bin;
@@ -72,25 +72,28 @@ std::optional<std::pair<double, double>> Geometry::position_px(const model::Valu
     if (const auto metres = pair("y_m", "x_m")) {
       if (pixel_y_m_) return std::pair(metres->first / *pixel_y_m_, metres->second / *pixel_x_m_);
       if (!values.contains("y_px"))
-        throw Error(ErrorCode::invalid_argument,
-                    fmt::format("positions are in metres, but the size of an object pixel is not known: neither the scan nor an option says: {}",
-                                missing_));
+        throw Error(ErrorCode::invalid_argument, fmt::format("positions are in metres, but the size of an object pixel "
+                                                             "is not known: neither the scan nor an option says: {}",
+                                                             missing_));
     }
   }
-  if (const auto pixels = pair("y_px", "x_px")) return std::pair(pixels->first * frame_px_y_, pixels->second * frame_px_x_);
+  if (const auto pixels = pair("y_px", "x_px"))
+    return std::pair(pixels->first * frame_px_y_, pixels->second * frame_px_x_);
   return std::nullopt;
 }
 
 operators::Propagator Geometry::propagator(math::FftEffort effort) const {
   if (propagation_ == Propagation::far_field) return operators::Propagator::far_field(tile_.ny, tile_.nx, effort);
   return operators::Propagator::near_field(
-      tile_.ny, tile_.nx, {*wavelength_m_, *distance_m_, *pixel_y_m_, *pixel_x_m_, propagation_ == Propagation::fresnel}, effort);
+      tile_.ny, tile_.nx,
+      {*wavelength_m_, *distance_m_, *pixel_y_m_, *pixel_x_m_, propagation_ == Propagation::fresnel}, effort);
 }
 
 void Geometry::require_lengths(std::string_view why) const {
   if (pixel_y_m_ && wavelength_m_) return;
-  throw Error(ErrorCode::invalid_argument,
-              fmt::format("{} needs the size of an object pixel; neither the scan nor an option says: {}", why, missing_));
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format("{} needs the size of an object pixel; neither the scan nor an option says: {}", why, missing_));
 }
 
 operators::Propagator Geometry::free_space(double distance_m, std::string_view why) const {

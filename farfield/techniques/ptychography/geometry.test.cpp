@@ -34,7 +34,8 @@ TEST(Geometry, FarFieldPixelIsLambdaZOverTheDetector) {
 TEST(Geometry, BinKeepsThePixelCropEnlargesIt) {
   Options o;
   o.bin = 2;
-  const Geometry binned(acquisition(), o, {32, 64}), whole(acquisition(), {}, {64, 128}), cropped(acquisition(), {}, {32, 32});
+  const Geometry binned(acquisition(), o, {32, 64}), whole(acquisition(), {}, {64, 128}),
+      cropped(acquisition(), {}, {32, 32});
   EXPECT_DOUBLE_EQ(*binned.pixel_y_m(), *whole.pixel_y_m());
   EXPECT_DOUBLE_EQ(*cropped.pixel_y_m(), 2 * *whole.pixel_y_m());
   EXPECT_DOUBLE_EQ(*cropped.pixel_x_m(), 4 * *whole.pixel_x_m());

@@ -32,7 +32,8 @@ Array<cfloat, 2> about_centre(View<const cfloat, 2> from, Shape to) {
   Array<cfloat, 2> out({to.ny, to.nx});
   const Index dy = from.extent(0) / 2 - to.ny / 2, dx = from.extent(1) / 2 - to.nx / 2;
   for (Index y = std::max<Index>(0, -dy); y < std::min(to.ny, from.extent(0) - dy); ++y)
-    for (Index x = std::max<Index>(0, -dx); x < std::min(to.nx, from.extent(1) - dx); ++x) out(y, x) = from(y + dy, x + dx);
+    for (Index x = std::max<Index>(0, -dx); x < std::min(to.nx, from.extent(1) - dx); ++x)
+      out(y, x) = from(y + dy, x + dx);
   return out;
 }
 
@@ -101,7 +102,8 @@ Array<cfloat, 3> probe_from_file(const StartInputs& in) {
   if (found == in.acquisition.inputs.end())
     throw Error(ErrorCode::invalid_argument, "option probe-start = file, but the scan holds no probe");
   if (found->second.rank() != 3 || found->second.size() == 0)
-    throw Error(ErrorCode::corrupt_data, fmt::format("the scan's probe has {} dimensions; it must be (mode, y, x)", found->second.rank()));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("the scan's probe has {} dimensions; it must be (mode, y, x)", found->second.rank()));
   const auto stored = found->second.to<cfloat, 3>();
   const Shape shape = in.model.patterns().shape();
   const auto& d = in.acquisition.detector;
@@ -133,7 +135,8 @@ Spot spot_of(View<const cfloat, 2> field) {
   double w = 0, y1 = 0, x1 = 0, y2 = 0, x2 = 0;
   for (Index y = 0; y < field.extent(0); ++y)
     for (Index x = 0; x < field.extent(1); ++x) {
-      const auto p = static_cast<double>(math::abs2(field(y, x))), yy = static_cast<double>(y), xx = static_cast<double>(x);
+      const auto p = static_cast<double>(math::abs2(field(y, x))), yy = static_cast<double>(y),
+                 xx = static_cast<double>(x);
       w += p;
       y1 += p * yy;
       x1 += p * xx;
@@ -163,10 +166,14 @@ double hermite(int n, double t) {
 void hermite_mode(View<const cfloat, 2> field, const Spot& spot, Index m, View<cfloat, 2> out) {
   const auto [a, b] = orders(m);
   // Tails beyond 3 widths hold little of the field, but a polynomial would raise them above everything.
-  const auto scaled = [](Index i, double centre, double width) { return std::clamp((static_cast<double>(i) - centre) / width, -3.0, 3.0); };
+  const auto scaled = [](Index i, double centre, double width) {
+    return std::clamp((static_cast<double>(i) - centre) / width, -3.0, 3.0);
+  };
   for (Index y = 0; y < field.extent(0); ++y)
     for (Index x = 0; x < field.extent(1); ++x)
-      out(y, x) = static_cast<float>(hermite(a, scaled(y, spot.cy, spot.wy)) * hermite(b, scaled(x, spot.cx, spot.wx))) * field(y, x);
+      out(y, x) =
+          static_cast<float>(hermite(a, scaled(y, spot.cy, spot.wy)) * hermite(b, scaled(x, spot.cx, spot.wx))) *
+          field(y, x);
 }
 
 void remove_projection(View<cfloat, 2> from, View<const cfloat, 2> on) {
@@ -204,14 +211,16 @@ Array<cfloat, 3> starting_probe(const StartInputs& in) {
   switch (start) {
     case ProbeStart::file: known = probe_from_file(in); break;
     case ProbeStart::aperture: {
-      const double diameter = o.probe_diameter_px > 0 ? o.probe_diameter_px : static_cast<double>(std::min(shape.ny, shape.nx)) / 3;
+      const double diameter =
+          o.probe_diameter_px > 0 ? o.probe_diameter_px : static_cast<double>(std::min(shape.ny, shape.nx)) / 3;
       known = as_modes(disc_probe(diameter, shape.ny, shape.nx));
       break;
     }
     case ProbeStart::zone_plate: {
       in.geometry.require_lengths("option probe-start = zone-plate");
       const ZonePlate plate{o.zone_plate_outer_zone_m, o.zone_plate_diameter_m, o.zone_plate_stop_m, o.probe_defocus_m};
-      known = as_modes(zone_plate_probe(plate, *in.geometry.wavelength_m(), *in.geometry.pixel_y_m(), *in.geometry.pixel_x_m(), shape.ny, shape.nx));
+      known = as_modes(zone_plate_probe(plate, *in.geometry.wavelength_m(), *in.geometry.pixel_y_m(),
+                                        *in.geometry.pixel_x_m(), shape.ny, shape.nx));
       break;
     }
     default: known = as_modes(probe_from_mean(in)); break;
@@ -301,7 +310,8 @@ Array<float, 2> transmission(const State& s, const StartInputs& in) {
       }
   }
   const float floor = 1e-6F * *std::max_element(weight.begin(), weight.end());
-  for (Index i = 0; i < sum.size(); ++i) sum.data()[i] = weight.data()[i] > floor ? sum.data()[i] / weight.data()[i] : 1.0F;
+  for (Index i = 0; i < sum.size(); ++i)
+    sum.data()[i] = weight.data()[i] > floor ? sum.data()[i] / weight.data()[i] : 1.0F;
   return sum;
 }
 
@@ -314,7 +324,8 @@ public:
     if (found == in.acquisition.inputs.end())
       throw Error(ErrorCode::invalid_argument, "option object-start = file, but the scan holds no object");
     if (found->second.rank() != 2 || found->second.size() == 0)
-      throw Error(ErrorCode::corrupt_data, fmt::format("the scan's object has {} dimensions; it must be (y, x)", found->second.rank()));
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("the scan's object has {} dimensions; it must be (y, x)", found->second.rank()));
     pixels_ = found->second.to<cfloat, 2>();
     for (const cfloat& v : pixels_)
       if (!std::isfinite(v.real()) || !std::isfinite(v.imag()))
@@ -345,9 +356,9 @@ private:
 }  // namespace
 
 void fill_object(State& s, double old_y, double old_x, std::array<Index, 2> old_extents, const StartInputs& in) {
-  const ObjectStart start = in.options.object_start != ObjectStart::automatic        ? in.options.object_start
-                            : in.acquisition.inputs.contains("object") ? ObjectStart::file
-                                                                       : ObjectStart::flat;
+  const ObjectStart start = in.options.object_start != ObjectStart::automatic ? in.options.object_start
+                            : in.acquisition.inputs.contains("object")        ? ObjectStart::file
+                                                                              : ObjectStart::flat;
   std::optional<StoredObject> stored;
   Array<float, 2> stxm;
   if (start == ObjectStart::file) stored.emplace(s, in);
@@ -355,7 +366,8 @@ void fill_object(State& s, double old_y, double old_x, std::array<Index, 2> old_
   for (Index y = 0; y < s.object.extent(0); ++y)
     for (Index x = 0; x < s.object.extent(1); ++x) {
       const double py = s.origin_y + static_cast<double>(y), px = s.origin_x + static_cast<double>(x);
-      if (py >= old_y && px >= old_x && py < old_y + static_cast<double>(old_extents[0]) && px < old_x + static_cast<double>(old_extents[1]))
+      if (py >= old_y && px >= old_x && py < old_y + static_cast<double>(old_extents[0]) &&
+          px < old_x + static_cast<double>(old_extents[1]))
         continue;
       cfloat& out = s.object(y, x);
       if (stored) {
@@ -385,7 +397,8 @@ void rescale_probe(State& s, const StartInputs& in) {
   constexpr double kSample = 64;
   const auto every = std::max<model::FrameId>(1, static_cast<model::FrameId>(counts[2] / kSample));
   if (!(power > 0)) throw Error(ErrorCode::corrupt_data, "the starting probe is zero everywhere");
-  const auto roughly = static_cast<float>(std::sqrt(std::max(counts[0] / counts[1], 1e-30) / power));  // in the range of floats
+  const auto roughly =
+      static_cast<float>(std::sqrt(std::max(counts[0] / counts[1], 1e-30) / power));  // in the range of floats
   for (cfloat& v : s.probe) v *= roughly;
 
   const auto background = std::exchange(s.background, {});
@@ -402,7 +415,8 @@ void rescale_probe(State& s, const StartInputs& in) {
   in.sharing.sum(std::span<double>(sums));
   s.background = background.clone();
   if (!(sums[1] > 0)) throw Error(ErrorCode::corrupt_data, "the patterns hold no counts");
-  if (!(sums[0] > 0) || !std::isfinite(sums[0])) throw Error(ErrorCode::corrupt_data, "the starting probe and object give no counts");
+  if (!(sums[0] > 0) || !std::isfinite(sums[0]))
+    throw Error(ErrorCode::corrupt_data, "the starting probe and object give no counts");
   const auto factor = static_cast<float>(std::sqrt(sums[1] / sums[0]));
   for (cfloat& v : s.probe) v *= factor;
 }
@@ -412,7 +426,8 @@ Array<float, 2> starting_background(const model::Acquisition& a, const Options& 
   if (found == a.inputs.end()) return {};
   const auto& d = a.detector;
   if (found->second.rank() != 2 || found->second.shape()[0] != d.ny || found->second.shape()[1] != d.nx)
-    throw Error(ErrorCode::corrupt_data, fmt::format("the scan's background must be (y, x) of {} x {} px like its frames", d.ny, d.nx));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("the scan's background must be (y, x) of {} x {} px like its frames", d.ny, d.nx));
   auto detector = d.clone();
   detector.dtype = core::DType::f32;
   const FramePreparation preparation(detector, o);

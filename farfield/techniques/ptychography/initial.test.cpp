@@ -30,7 +30,9 @@ cdouble inner(core::View<const cfloat, 2> a, core::View<const cfloat, 2> b) {
   return sum;
 }
 /// |<a, b>| of normalised fields: 1 when they are the same up to a factor.
-double likeness(core::View<const cfloat, 2> a, core::View<const cfloat, 2> b) { return std::abs(inner(a, b)) / std::sqrt(power(a) * power(b)); }
+double likeness(core::View<const cfloat, 2> a, core::View<const cfloat, 2> b) {
+  return std::abs(inner(a, b)) / std::sqrt(power(a) * power(b));
+}
 
 /// Nine patterns of a Gaussian spot on an object of transmission 0.6 in its left half, 1 elsewhere.
 struct Bench {
@@ -54,8 +56,8 @@ struct Bench {
       patterns.set_position(i, y, x);
       counts.push_back(total_counts(tile, core::DType::f32, kSide * kSide));
     }
-    model.emplace(reference_kernels(), operators::Propagator::far_field(kSide, kSide, math::FftEffort::estimate), patterns, valid, 0.0F,
-                  Likelihood::amplitude);
+    model.emplace(reference_kernels(), operators::Propagator::far_field(kSide, kSide, math::FftEffort::estimate),
+                  patterns, valid, 0.0F, Likelihood::amplitude);
     state.shape = {kSide, kSide};
     cover(state, patterns, 1, 0);
   }
@@ -193,7 +195,8 @@ TEST(Start, TheScansObjectLiesWhereItsPositionsSay) {
   b.acquisition.inputs["object"] = object;
   b.state.probe = starting_probe(b.inputs());
   fill_object(b.state, 0, 0, {0, 0}, b.inputs());
-  EXPECT_EQ(b.state.object(static_cast<Index>(20 - b.state.origin_y), static_cast<Index>(25 - b.state.origin_x)), cfloat(7));
+  EXPECT_EQ(b.state.object(static_cast<Index>(20 - b.state.origin_y), static_cast<Index>(25 - b.state.origin_x)),
+            cfloat(7));
   b.acquisition.inputs["object"] = core::AnyArray(core::DType::c64, {1, 60, 60});
   EXPECT_THROW(fill_object(b.state, 0, 0, {0, 0}, b.inputs()), core::Error);
 }

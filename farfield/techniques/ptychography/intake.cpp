@@ -50,8 +50,9 @@ void Intake::push(std::span<const model::FrameView> frames) {
       continue;
     }
     if (counts != known->second.counts)
-      throw Error(ErrorCode::conflict, fmt::format("the checkpoint belongs to other patterns: frame {} has {} counts, there it had {}", frame.id,
-                                                   counts, known->second.counts));
+      throw Error(ErrorCode::conflict,
+                  fmt::format("the checkpoint belongs to other patterns: frame {} has {} counts, there it had {}",
+                              frame.id, counts, known->second.counts));
     awaited_.erase(known);
   }
 }
@@ -62,7 +63,8 @@ void Intake::annotate(model::FrameId id, const model::Values& values) {
     if (std::isfinite(y) && std::isfinite(x)) patterns_.set_position(id, y, x);
     else unplaced_[id] = fmt::format("its position ({}, {}) px is not finite", y, x);
   }
-  if (const auto found = values.find("monitor"); found != values.end() && std::isfinite(found->second) && found->second > 0)
+  if (const auto found = values.find("monitor");
+      found != values.end() && std::isfinite(found->second) && found->second > 0)
     monitors_[id] = found->second;
 }
 
@@ -80,8 +82,8 @@ std::optional<double> Intake::monitor(model::FrameId id) const {
 
 void Intake::complete(technique::Observer& observer, Sharing& sharing) {
   if (awaiting())
-    throw Error(ErrorCode::conflict, fmt::format("the checkpoint holds frame {} and {} more, which this scan lacks", awaited_.begin()->first,
-                                                 awaited_.size() - 1));
+    throw Error(ErrorCode::conflict, fmt::format("the checkpoint holds frame {} and {} more, which this scan lacks",
+                                                 awaited_.begin()->first, awaited_.size() - 1));
   const auto& ready = patterns_.ready();
   std::vector<std::uint8_t> has_position(static_cast<std::size_t>(patterns_.slots()));
   for (const Index slot : ready) has_position[static_cast<std::size_t>(slot)] = 1;
@@ -104,13 +106,16 @@ void Intake::complete(technique::Observer& observer, Sharing& sharing) {
   const double y = sums[3] / sums[0], x = sums[4] / sums[0];
   if (sums[0] == 0)
     throw Error(ErrorCode::corrupt_data, sums[1] == 0 ? std::string("the scan has no frames")
-                                                      : fmt::format("none of the {} frames can be used; the first: {}", sums[1], first_rejection_));
+                                                      : fmt::format("none of the {} frames can be used; the first: {}",
+                                                                    sums[1], first_rejection_));
   for (const Index slot : ready) sums[5] += std::hypot(patterns_.y(slot) - y, patterns_.x(slot) - x);
   sharing.sum(std::span(sums + 5, 1));
   const double rounding = 1e-9 * (1 + std::hypot(y, x)) * sums[0];
   if (sums[0] > 1 && sums[5] <= rounding)
-    throw Error(ErrorCode::corrupt_data, fmt::format("all {} positions are equal, ({:.6g}, {:.6g}) px; neighbouring patterns must overlap, but differ",
-                                                     sums[0], y, x));
+    throw Error(
+        ErrorCode::corrupt_data,
+        fmt::format("all {} positions are equal, ({:.6g}, {:.6g}) px; neighbouring patterns must overlap, but differ",
+                    sums[0], y, x));
   if (sums[2] == 0) throw Error(ErrorCode::corrupt_data, fmt::format("all {} patterns are empty", sums[0]));
   if (tiles_ != nullptr && !restored_) {
     patterns_ = tiles_->split(std::move(patterns_));
@@ -128,17 +133,21 @@ double Intake::object_pixels() const {
     y1 = std::max(y1, patterns_.y(slot));
     x1 = std::max(x1, patterns_.x(slot));
   }
-  const double height = y1 - y0 + static_cast<double>(patterns_.shape().ny), width = x1 - x0 + static_cast<double>(patterns_.shape().nx);
+  const double height = y1 - y0 + static_cast<double>(patterns_.shape().ny),
+               width = x1 - x0 + static_cast<double>(patterns_.shape().nx);
   if (!(height <= kLongestSide_px && width <= kLongestSide_px && height * width <= kLargestArea_px)) {
     const bool wide = width >= height;
     const auto pixel = wide ? geometry_.pixel_x_m() : geometry_.pixel_y_m();
     const double size = wide ? width : height, span = wide ? x1 - x0 : y1 - y0;
-    const std::string limit = fmt::format("at most {:.0g} px a side and {:.0g} px in all; are the positions in the unit that the scan says?",
-                                          kLongestSide_px, kLargestArea_px);
+    const std::string limit =
+        fmt::format("at most {:.0g} px a side and {:.0g} px in all; are the positions in the unit that the scan says?",
+                    kLongestSide_px, kLargestArea_px);
     throw Error(ErrorCode::corrupt_data,
-                pixel ? fmt::format("object would be {} {} (positions span {} at {} a pixel: {:.3g} px); {}", length_text(size * *pixel),
-                                    wide ? "wide" : "high", length_text(span * *pixel), length_text(*pixel), size, limit)
-                      : fmt::format("object would be {:.3g} px {} (positions span {:.3g} px); {}", size, wide ? "wide" : "high", span, limit));
+                pixel ? fmt::format("object would be {} {} (positions span {} at {} a pixel: {:.3g} px); {}",
+                                    length_text(size * *pixel), wide ? "wide" : "high", length_text(span * *pixel),
+                                    length_text(*pixel), size, limit)
+                      : fmt::format("object would be {:.3g} px {} (positions span {:.3g} px); {}", size,
+                                    wide ? "wide" : "high", span, limit));
   }
   return height * width;
 }
@@ -148,7 +157,9 @@ void Intake::save(technique::Sink& sink, Index slots, Index ready) const {
   std::vector<double> recorded;
   for (Index slot = 0; slot < slots; ++slot) ids.push_back(patterns_.id(slot));
   for (const Index slot : order) recorded.insert(recorded.end(), {patterns_.y(slot), patterns_.x(slot)});
-  put_values(sink, "patterns/shape", std::vector<std::int64_t>{patterns_.shape().ny, patterns_.shape().nx, static_cast<std::int64_t>(patterns_.dtype())});
+  put_values(sink, "patterns/shape",
+             std::vector<std::int64_t>{patterns_.shape().ny, patterns_.shape().nx,
+                                       static_cast<std::int64_t>(patterns_.dtype())});
   put_values(sink, "patterns/ids", ids);
   put_values(sink, "patterns/order", order);
   put_values(sink, "patterns/positions", recorded);
@@ -156,17 +167,22 @@ void Intake::save(technique::Sink& sink, Index slots, Index ready) const {
 }
 
 Index Intake::restore(technique::Source& source) {
-  const auto damaged = [](const char* what) { throw Error(ErrorCode::corrupt_data, fmt::format("checkpoint: {}", what)); };
+  const auto damaged = [](const char* what) {
+    throw Error(ErrorCode::corrupt_data, fmt::format("checkpoint: {}", what));
+  };
   const auto shape = get_values<std::int64_t>(source, "patterns/shape", 3);
   if (Shape{shape[0], shape[1]} != patterns_.shape() || shape[2] != static_cast<std::int64_t>(patterns_.dtype()))
-    throw Error(ErrorCode::conflict, fmt::format("the checkpoint belongs to other patterns: {} x {} px there, {} x {} px of {} here", shape[0], shape[1],
-                                                 patterns_.shape().ny, patterns_.shape().nx, core::name(patterns_.dtype())));
+    throw Error(
+        ErrorCode::conflict,
+        fmt::format("the checkpoint belongs to other patterns: {} x {} px there, {} x {} px of {} here", shape[0],
+                    shape[1], patterns_.shape().ny, patterns_.shape().nx, core::name(patterns_.dtype())));
   const auto ids = get_values<std::int64_t>(source, "patterns/ids");
   const auto slots = static_cast<Index>(ids.size());
   const auto order = get_values<std::int64_t>(source, "patterns/order");
   const auto recorded = get_values<double>(source, "patterns/positions", 2 * static_cast<Index>(order.size()));
   counts_ = get_values<double>(source, "patterns/counts", slots);
-  if (std::any_of(order.begin(), order.end(), [&](Index slot) { return slot < 0 || slot >= slots; })) damaged("a pattern out of range");
+  if (std::any_of(order.begin(), order.end(), [&](Index slot) { return slot < 0 || slot >= slots; }))
+    damaged("a pattern out of range");
   for (std::size_t slot = 0; slot < ids.size(); ++slot) {
     void* tile = patterns_.add(ids[slot]);
     if (tile == nullptr) damaged("a frame that is there twice");

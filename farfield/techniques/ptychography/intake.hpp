@@ -46,8 +46,8 @@ public:
 
   /// The first `slots` slots with the first `ready` ready ones, in order.
   void save(technique::Sink&, Index slots, Index ready) const;
-  /// Makes room for the frames of a checkpoint; they count as arrived when they are pushed again. Returns the number of ready
-  /// patterns. Throws `conflict` for frames of another shape, `corrupt_data` for a damaged checkpoint.
+  /// Makes room for the frames of a checkpoint; they count as arrived when they are pushed again. Returns the number of
+  /// ready patterns. Throws `conflict` for frames of another shape, `corrupt_data` for a damaged checkpoint.
   Index restore(technique::Source&);
 
 private:

@@ -58,8 +58,9 @@ void orthogonalise(core::View<cfloat, 3> modes, Index first) {
   std::iota(order.begin(), order.end(), first);
   std::vector<double> power(static_cast<std::size_t>(count));
   for (const Index m : order) power[static_cast<std::size_t>(m)] = inner(modes[m], modes[m]).real();
-  std::stable_sort(order.begin(), order.end(),
-                   [&](Index a, Index b) { return power[static_cast<std::size_t>(a)] > power[static_cast<std::size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) {
+    return power[static_cast<std::size_t>(a)] > power[static_cast<std::size_t>(b)];
+  });
   if (std::is_sorted(order.begin(), order.end())) return;
   core::Array<cfloat, 3> sorted({count - first, modes.extent(1), modes.extent(2)});
   for (std::size_t k = 0; k < order.size(); ++k)

@@ -54,7 +54,8 @@ void add_provenance(model::Product& out, const ProductInputs& in) {
 }  // namespace
 
 std::vector<std::string> product_outputs() {
-  return {"object", "probe", "illumination", "positions", "recorded_positions", "frames", "mode_power", "cost", "r_factor"};
+  return {"object", "probe",      "illumination", "positions", "recorded_positions",
+          "frames", "mode_power", "cost",         "r_factor"};
 }
 
 Array<float, 2> illumination(const State& s, std::span<const UsedPattern> patterns) {
@@ -81,7 +82,9 @@ model::Product make_product(const State& s, ProductInputs in) {
   const bool metres = in.geometry.pixel_y_m().has_value();
   const double unit_y = in.geometry.pixel_y_m().value_or(1), unit_x = in.geometry.pixel_x_m().value_or(1);
   const std::string unit = metres ? "m" : "px";
-  const auto from_corner = [&](double y, double x) { return std::pair((y - s.origin_y) * unit_y, (x - s.origin_x) * unit_x); };
+  const auto from_corner = [&](double y, double x) {
+    return std::pair((y - s.origin_y) * unit_y, (x - s.origin_x) * unit_x);
+  };
 
   auto probe = s.probe.clone();
   // An eigen-probe belongs to the first mode, which therefore must not be mixed with others.
@@ -95,27 +98,34 @@ model::Product make_product(const State& s, ProductInputs in) {
     out.pixel_size_x_m = unit_x;
   }
   out.energy_eV = in.geometry.energy_eV();
-  const auto add = [&](std::string name, AnyArray data, std::string of_unit, std::vector<std::string> axes, std::string help) {
+  const auto add = [&](std::string name, AnyArray data, std::string of_unit, std::vector<std::string> axes,
+                       std::string help) {
     out.datasets.push_back({std::move(name), std::move(data), std::move(of_unit), std::move(axes), std::move(help)});
   };
   add("object", AnyArray(s.object), "", {"y", "x"}, "complex transmission of the sample");
   add("probe", AnyArray(probe), "sqrt(counts)", {"mode", "y", "x"}, "illumination in the sample plane");
-  add("illumination", AnyArray(illumination(s, patterns)), "counts", {"y", "x"}, "counts on each object pixel in all patterns together");
+  add("illumination", AnyArray(illumination(s, patterns)), "counts", {"y", "x"},
+      "counts on each object pixel in all patterns together");
   out.datasets.back().draw = "weight";
-  add("positions", AnyArray(pairs<double>(patterns, [&](const UsedPattern& p) {
-        const auto slot = static_cast<std::size_t>(p.slot);
-        return from_corner(s.y[slot], s.x[slot]);
-      })),
+  add("positions",
+      AnyArray(pairs<double>(patterns,
+                             [&](const UsedPattern& p) {
+                               const auto slot = static_cast<std::size_t>(p.slot);
+                               return from_corner(s.y[slot], s.x[slot]);
+                             })),
       unit, {"frame", "yx"}, "corner of each window from the object's first pixel, as refined");
-  add("recorded_positions", AnyArray(pairs<double>(patterns, [&](const UsedPattern& p) { return from_corner(p.recorded_y, p.recorded_x); })),
+  add("recorded_positions",
+      AnyArray(pairs<double>(patterns, [&](const UsedPattern& p) { return from_corner(p.recorded_y, p.recorded_x); })),
       unit, {"frame", "yx"}, "the same as the scan recorded them");
   Array<std::int64_t, 1> ids({static_cast<Index>(patterns.size())});
   std::transform(patterns.begin(), patterns.end(), ids.begin(), [](const UsedPattern& p) { return p.id; });
   add("frames", AnyArray(ids), "", {"frame"}, "ids of the frames used");
   out.datasets.back().draw = "none";
   add("mode_power", AnyArray(power_shares(probe)), "", {"mode"}, "share of each probe mode in the power");
-  add("cost", curve(in.cost), "counts", {"iteration"}, "mean over valid pixels of (sqrt(I_model) - sqrt(I_measured))^2, as the pass saw it");
-  add("r_factor", curve(in.r_factor), "", {"iteration"}, "sum |sqrt(I_model) - sqrt(I_measured)| / sum sqrt(I_measured)");
+  add("cost", curve(in.cost), "counts", {"iteration"},
+      "mean over valid pixels of (sqrt(I_model) - sqrt(I_measured))^2, as the pass saw it");
+  add("r_factor", curve(in.r_factor), "", {"iteration"},
+      "sum |sqrt(I_model) - sqrt(I_measured)| / sum sqrt(I_measured)");
 
   if (in.options.fit_intensity) {
     Array<double, 1> intensity({static_cast<Index>(patterns.size())});
@@ -135,7 +145,8 @@ model::Product make_product(const State& s, ProductInputs in) {
     add("opr_weights", AnyArray(weights), "", {"frame", "mode"}, "weight of each eigen-probe in each pattern");
   }
   if (!s.background.empty())
-    add("background", AnyArray(as_frame(s.background, in.options)), "counts", {"y", "x"}, "incoherent background of each pattern");
+    add("background", AnyArray(as_frame(s.background, in.options)), "counts", {"y", "x"},
+        "incoherent background of each pattern");
 
   out.metrics["patterns"] = static_cast<double>(patterns.size());
   out.metrics["iterations"] = static_cast<double>(in.cost.size());

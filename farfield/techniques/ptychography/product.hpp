@@ -34,11 +34,9 @@ struct ProductInputs {
 ///   object c64 (y, x)            transmission; flat 1 where no beam went
 ///   probe c64 (mode, y, x)       sqrt(counts), centred in its window
 ///   illumination f32 (y, x)      counts that fell on each object pixel in all patterns together
-///   positions f64 (frame, yx)    corner of each window from the object's first pixel; m where the pixel is known, else px
-///   recorded_positions           likewise, as the scan has them
-///   frames i64 (frame)           their ids
-///   mode_power f64 (mode)        shares
-///   cost, r_factor f64 (iteration)
+///   positions f64 (frame, yx)    corner of each window from the object's first pixel; m where the pixel is known, else
+///   px recorded_positions           likewise, as the scan has them frames i64 (frame)           their ids mode_power
+///   f64 (mode)        shares cost, r_factor f64 (iteration)
 /// and, where they were refined: intensity f64 (frame), eigen_probes c64 (mode, y, x), opr_weights f32 (frame, mode),
 /// background f32 (y, x), as frames are after crop, bin, pad and flips, zero frequency in the centre.
 model::Product make_product(const State&, ProductInputs);

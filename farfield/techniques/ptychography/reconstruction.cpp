@@ -55,16 +55,34 @@ std::string bytes_text(double bytes) {
   return bytes >= 1e9 ? fmt::format("{:.1f} GB", bytes / 1e9) : fmt::format("{:.1f} MB", bytes / 1e6);
 }
 /// Options that must be what they were for a checkpoint to go on: they decide what its numbers mean.
-constexpr const char* kFixedOptions[] = {"algorithm", "likelihood", "acceleration", "probe-modes", "opr-modes", "dc", "crop", "bin",
-                                         "pad", "flip-y", "flip-x", "transpose", "saturation", "propagation", "energy", "distance",
-                                         "detector-pixel", "position-scale-y", "position-scale-x", "swap-positions"};
+constexpr const char* kFixedOptions[] = {"algorithm",
+                                         "likelihood",
+                                         "acceleration",
+                                         "probe-modes",
+                                         "opr-modes",
+                                         "dc",
+                                         "crop",
+                                         "bin",
+                                         "pad",
+                                         "flip-y",
+                                         "flip-x",
+                                         "transpose",
+                                         "saturation",
+                                         "propagation",
+                                         "energy",
+                                         "distance",
+                                         "detector-pixel",
+                                         "position-scale-y",
+                                         "position-scale-x",
+                                         "swap-positions"};
 
 class Reconstruction final : public technique::Technique {
 public:
   Reconstruction(const Options& options, const technique::Resources& resources)
       : options_(options), resources_(resources), random_(resources.seed, 1) {
     validate(options_);
-    if (resources.communicator != nullptr && resources.communicator->size() > 1) tiles_ = std::make_unique<TileSharing>(*resources.communicator);
+    if (resources.communicator != nullptr && resources.communicator->size() > 1)
+      tiles_ = std::make_unique<TileSharing>(*resources.communicator);
   }
 
   void begin(const model::Acquisition& acquisition) override {
@@ -100,16 +118,22 @@ public:
     valid_of_pass_ = sums.valid;
     empty_cost_ = sums.measured_intensity / sums.valid;
 
-    if (!(sums.valid > 0)) throw Error(ErrorCode::corrupt_data, "no pixel of any pattern can be used: all are masked or saturated");
+    if (!(sums.valid > 0))
+      throw Error(ErrorCode::corrupt_data, "no pixel of any pattern can be used: all are masked or saturated");
     cost_.push_back(sums.cost / sums.valid);
     r_factor_.push_back(sums.amplitude > 0 ? sums.abs_difference / sums.amplitude : 0);
     if (!ended_) live_passes_ = iterations();
     const Course now = course();
-    observer.progress({now.passes(), planned_passes(options_, now), now.seconds, {{"cost", cost_.back()}, {"r_factor", r_factor_.back()}}});
+    observer.progress({now.passes(),
+                       planned_passes(options_, now),
+                       now.seconds,
+                       {{"cost", cost_.back()}, {"r_factor", r_factor_.back()}}});
     const auto end = verdict(options_, now);
     if (end == StepState::not_converged)
-      observer.warning(fmt::format("the cost of iteration {} is {}: it diverged; a smaller object-step or probe-step, or another start, may help",
-                                   now.passes(), cost_.back()));
+      observer.warning(
+          fmt::format("the cost of iteration {} is {}: it diverged; a smaller object-step or probe-step, or another "
+                      "start, may help",
+                      now.passes(), cost_.back()));
     return end.value_or(StepState::working);
   }
 
@@ -135,7 +159,8 @@ public:
 
   void save(technique::Sink& sink) const override {
     put_text(sink, "options", core::options_to_json(schema().values(options_)));
-    if (!model_) return put_values(sink, "counters", std::vector<std::int64_t>{0});  // nothing but frames yet: they come again
+    if (!model_)
+      return put_values(sink, "counters", std::vector<std::int64_t>{0});  // nothing but frames yet: they come again
     put_values(sink, "counters", std::vector<std::int64_t>{1, live_passes_});
     intake_.save(sink, static_cast<Index>(state_.y.size()), taken_in_);
     put_values(sink, "cost", cost_);
@@ -152,14 +177,19 @@ public:
     require_same_options(get_text(source, "options"));
     const auto counters = get_values<std::int64_t>(source, "counters");
     if (counters == std::vector<std::int64_t>{0}) return;
-    if (counters.size() != 2) throw Error(ErrorCode::corrupt_data, fmt::format("checkpoint block counters has {} values instead of 2", counters.size()));
+    if (counters.size() != 2)
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("checkpoint block counters has {} values instead of 2", counters.size()));
     if (!math::import_fft_wisdom(get_text(source, "fft_wisdom")))
-      warnings_.push_back("FFTW does not accept the wisdom of the checkpoint: the last bits may differ from an uninterrupted computation");
+      warnings_.push_back(
+          "FFTW does not accept the wisdom of the checkpoint: the last bits may differ from an uninterrupted "
+          "computation");
 
     taken_in_ = intake_.restore(source);
     state_ = restore_state(source, state_.shape, patterns().slots());
     for (const Index slot : patterns().ready())
-      if (std::isnan(state_.y[static_cast<std::size_t>(slot)])) throw Error(ErrorCode::corrupt_data, "checkpoint: a pattern without a position");
+      if (std::isnan(state_.y[static_cast<std::size_t>(slot)]))
+        throw Error(ErrorCode::corrupt_data, "checkpoint: a pattern without a position");
     live_passes_ = counters[1];
     cost_ = get_values<double>(source, "cost");
     r_factor_ = get_values<double>(source, "r_factor", static_cast<Index>(cost_.size()));
@@ -195,7 +225,8 @@ private:
     return {ended_, cost_, live_passes_, time / sharing().size(), empty_cost_};
   }
   StartInputs start_inputs() {
-    return {options_, acquisition_, intake_.geometry(), *model_, intake_.counts(), *resources_.pool, sharing(), resources_.seed};
+    return {options_,         acquisition_,     intake_.geometry(), *model_,
+            intake_.counts(), *resources_.pool, sharing(),          resources_.seed};
   }
 
   const Patterns& patterns() const { return intake_.patterns(); }
@@ -215,9 +246,9 @@ private:
     for (const char* option : kFixedOptions) {
       const auto found = there.find(option);
       if (found == there.end() || found->second != here.at(option))
-        throw Error(ErrorCode::conflict,
-                    fmt::format("option {} = {} must be {} as in the checkpoint", option, core::to_text(here.at(option)),
-                                found == there.end() ? "unset" : core::to_text(found->second)));
+        throw Error(ErrorCode::conflict, fmt::format("option {} = {} must be {} as in the checkpoint", option,
+                                                     core::to_text(here.at(option)),
+                                                     found == there.end() ? "unset" : core::to_text(found->second)));
     }
   }
 
@@ -226,26 +257,30 @@ private:
     const double limit = resources_.memory_limit_bytes;
     if (limit <= 0) return;
     const double counts = static_cast<double>(number * state_.shape.size() * core::item_size(patterns().dtype()));
-    const double waves = static_cast<double>(number) * algorithm_->bytes_per_pattern(state_.shape, static_cast<int>(options_.probe_modes));
+    const double waves = static_cast<double>(number) *
+                         algorithm_->bytes_per_pattern(state_.shape, static_cast<int>(options_.probe_modes));
     // The object, its last step, and a gradient and an illumination for each thread.
     const double object = object_pixels * (16.0 + 12.0 * resources_.pool->size());
     if (counts + waves + object <= limit) return;
-    std::string text = fmt::format("algorithm {} needs about {} ({} of patterns, {} of object", name(options_.algorithm),
-                                   bytes_text(counts + waves + object), bytes_text(counts), bytes_text(object));
+    std::string text =
+        fmt::format("algorithm {} needs about {} ({} of patterns, {} of object", name(options_.algorithm),
+                    bytes_text(counts + waves + object), bytes_text(counts), bytes_text(object));
     if (waves > 0) text += fmt::format(", {} of waves", bytes_text(waves));
     text += fmt::format("), more than the limit of {}", bytes_text(limit));
-    if (waves > 0 && counts + object <= limit) text += fmt::format("; algorithm lsqml needs {}", bytes_text(counts + object));
+    if (waves > 0 && counts + object <= limit)
+      text += fmt::format("; algorithm lsqml needs {}", bytes_text(counts + object));
     throw Error(ErrorCode::resource_exhausted, text);
   }
 
   /// Plans the transforms: not before a checkpoint's wisdom has been read.
   void make_model() {
     const double before = resources_.clock->now_s();
-    model_.emplace(cpu_kernels(core::isa()), intake_.geometry().propagator(effort(options_.fft_planning)), patterns(), intake_.preparation().valid(),
-                   intake_.preparation().saturation(), options_.likelihood);
+    model_.emplace(cpu_kernels(core::isa()), intake_.geometry().propagator(effort(options_.fft_planning)), patterns(),
+                   intake_.preparation().valid(), intake_.preparation().saturation(), options_.likelihood);
     planned_here_s_ = resources_.clock->now_s() - before;
     planning_s_ = planned_here_s_;
-    for (int t = 0; t < resources_.pool->size(); ++t) workspaces_.emplace_back(state_.shape, static_cast<int>(options_.probe_modes));
+    for (int t = 0; t < resources_.pool->size(); ++t)
+      workspaces_.emplace_back(state_.shape, static_cast<int>(options_.probe_modes));
   }
 
   /// Takes in the patterns that are complete by now. False: too few to work on.
@@ -297,7 +332,8 @@ private:
     sharing().sum(std::span<double>(sums));
     for (std::size_t i = static_cast<std::size_t>(taken_in_); i < ready.size(); ++i)
       if (const auto monitor = intake_.monitor(patterns().id(ready[i]))) {
-        state_.amplitude[static_cast<std::size_t>(ready[i])] = static_cast<float>(std::sqrt(*monitor * sums[1] / sums[0]));
+        state_.amplitude[static_cast<std::size_t>(ready[i])] =
+            static_cast<float>(std::sqrt(*monitor * sums[1] / sums[0]));
         state_.place(ready[i]);
       }
   }
@@ -308,9 +344,22 @@ private:
     const std::int64_t k = iterations();
     const auto& ready = patterns().ready();
     const bool fit_background = o.fit_background && o.background_plan.active(k);
-    Pass pass{o, k, state_, *model_, ready, *resources_.pool, workspaces_, random_, sharing(), stop,
-              o.object_plan.active(k), o.probe_plan.active(k), o.mode_plan.active(k), o.opr_modes > 0 && o.opr_plan.active(k),
-              o.refine_positions && o.position_plan.active(k), observations_};
+    Pass pass{o,
+              k,
+              state_,
+              *model_,
+              ready,
+              *resources_.pool,
+              workspaces_,
+              random_,
+              sharing(),
+              stop,
+              o.object_plan.active(k),
+              o.probe_plan.active(k),
+              o.mode_plan.active(k),
+              o.opr_modes > 0 && o.opr_plan.active(k),
+              o.refine_positions && o.position_plan.active(k),
+              observations_};
     observations_.resize(static_cast<std::size_t>(patterns().slots()));
     begin_probe_variation(state_, workspaces_, pass.update_opr ? static_cast<int>(o.opr_modes) : 0);
     begin_background(state_, patterns(), ready, workspaces_, fit_background, sharing());
@@ -341,7 +390,8 @@ private:
   void constrain(std::int64_t k, bool probe_changed) {
     const Options& o = options_;
     // Full-batch algorithms remember directions or waves mode by mode; their products are made orthogonal instead.
-    if (o.orthogonalise && probe_changed && !algorithm_->full_batch()) orthogonalise(state_.probe, state_.opr_modes() > 0 ? 1 : 0);
+    if (o.orthogonalise && probe_changed && !algorithm_->full_batch())
+      orthogonalise(state_.probe, state_.opr_modes() > 0 ? 1 : 0);
     if (o.probe_constraint_plan.active(k)) {
       if (o.probe_support > 0) apply_support(state_, o.probe_support);
       if (o.probe_photons > 0) hold_photons(state_, o.probe_photons);
@@ -393,8 +443,8 @@ private:
         used.push_back({slot, patterns().id(slot), patterns().y(slot), patterns().x(slot)});
       }
     }
-    auto out = make_product(whole ? whole->state : state_,
-                            {options_, acquisition_, intake_.geometry(), std::move(used), cost_, r_factor_, resources_.seed});
+    auto out = make_product(whole ? whole->state : state_, {options_, acquisition_, intake_.geometry(), std::move(used),
+                                                            cost_, r_factor_, resources_.seed});
     out.metrics["seconds"] = seconds();
     out.metrics["planning_seconds"] = planning_s_;
     if (tiles_ && passes_here_ > 0) {
@@ -434,7 +484,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<technique::Technique> make_reconstruction(const Options& options, const technique::Resources& resources) {
+std::unique_ptr<technique::Technique> make_reconstruction(const Options& options,
+                                                          const technique::Resources& resources) {
   return std::make_unique<Reconstruction>(options, resources);
 }
 
