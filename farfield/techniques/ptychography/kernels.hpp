@@ -23,10 +23,12 @@ struct Shape {
 };
 
 /// Interpolation taps per axis. A probe is smooth (its spectrum is the lens's aperture, a fraction of the
-/// detector), so six taps shift it to 3e-3 without a transform; see sub_pixel_shift().
-inline constexpr int kTaps = 6;
+/// detector), so eight taps shift it to 2e-3 without a transform; see sub_pixel_shift().
+inline constexpr int kTaps = 8;
+/// The first tap of S lies this many pixels back, that of S^T one less.
+inline constexpr int kTapsBack = kTaps / 2;
 
-/// (S p)(r) = sum_k y[k] x[l] p(r - 3 + (k, l)), circular: the probe moved by a fraction of a pixel.
+/// (S p)(r) = sum_kl y[k] x[l] p(r - kTapsBack + (k, l)), circular: the probe moved by a fraction of a pixel.
 struct SubPixelShift {
   float y[kTaps], x[kTaps];
   bool identity = true;

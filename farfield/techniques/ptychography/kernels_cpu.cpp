@@ -31,7 +31,7 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
   }
   const Horizontal horizontal(shift.x);
   for (Index y = 0; y < s.ny; ++y) {
-    vertical(s, shift.y, 3, probe, y, row);
+    vertical(s, shift.y, kTapsBack, probe, y, row);
     float* p = f(shifted + y * s.nx);
     if (psi == nullptr) {
       sweep(2 * s.nx, [&](Index i, auto part) { store(p + i, horizontal(row + i, part), part); });
@@ -47,7 +47,7 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
   }
 }
 
-/// S^T is S with its taps reversed; they then begin at x - 2.
+/// S^T is S with its taps reversed; they then begin one pixel later.
 struct ReversedTaps {
   float y[kTaps], x[kTaps];
   explicit ReversedTaps(const SubPixelShift& shift) {
@@ -68,9 +68,9 @@ void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat
   const ReversedTaps taps(shift);
   const Horizontal horizontal(taps.x);
   for (Index y = 0; y < s.ny; ++y) {
-    vertical(s, taps.y, 2, term, y, row);
+    vertical(s, taps.y, kTapsBack - 1, term, y, row);
     float* out = f(sum + y * s.nx);
-    const float* r = row + 2;  // the first tap of the adjoint is at x - 2
+    const float* r = row + 2;  // the first tap of the adjoint is one pixel later
     sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + horizontal(r + i, part), part); });
   }
 }
@@ -242,7 +242,7 @@ void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const 
   };
   const auto emit = [&](Index y) {
     const float* source[kTaps];
-    for (int k = 0; k < kTaps; ++k) source[k] = filtered((y - 2 + k + s.ny) % s.ny);
+    for (int k = 0; k < kTaps; ++k) source[k] = filtered((y - kTapsBack + 1 + k + s.ny) % s.ny);
     float* out = f(probe + y * s.nx);
     sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + sum_rows(source, i, part), part); });
   };
@@ -258,9 +258,9 @@ void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const 
     wrap_margins(s.nx, row);
     float* u = filtered(y);
     sweep(2 * s.nx, [&](Index i, auto part) { store(u + i, horizontal(row + 2 + i, part), part); });
-    if (y >= kKept) emit(y - 3);
+    if (y >= kKept) emit(y - kTapsBack);
   }
-  for (const Index y : {s.ny - 3, s.ny - 2, s.ny - 1, Index{0}, Index{1}}) emit(y);
+  for (Index y = s.ny - kTapsBack; y < s.ny + kTapsBack - 1; ++y) emit(y % s.ny);
 }
 
 StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,

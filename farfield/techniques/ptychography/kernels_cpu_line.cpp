@@ -27,8 +27,8 @@ void waves_as(Shape s, const SubPixelShift& shift, const cfloat* probe, const cf
   const Horizontal horizontal(shift.x);
   for (Index y = 0; y < s.ny; ++y) {
     if (!shift.identity) {
-      vertical(s, shift.y, 3, probe, y, rows);
-      if constexpr (kDirection) vertical(s, shift.y, 3, direction, y, other);
+      vertical(s, shift.y, kTapsBack, probe, y, rows);
+      if constexpr (kDirection) vertical(s, shift.y, kTapsBack, direction, y, other);
     }
     const float *o = f(line.o + y * line.stride), *d = f(line.first + y * line.first_stride);
     const float* e = kSecond ? f(line.second + y * s.nx) : nullptr;

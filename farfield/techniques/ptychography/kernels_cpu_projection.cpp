@@ -28,7 +28,7 @@ void wave(Shape s, const SubPixelShift& shift, WaveMix mix, const cfloat* probe,
       const float* p = f(probe + y * s.nx);
       sweep(2 * s.nx, [&](Index i, auto part) { mixed(i, part, load(p + i, part)); });
     } else {
-      vertical(s, shift.y, 3, probe, y, row);
+      vertical(s, shift.y, kTapsBack, probe, y, row);
       float* to = f(shifted + y * s.nx);
       sweep(2 * s.nx, [&](Index i, auto part) {
         const Vec p = horizontal(row + i, part);

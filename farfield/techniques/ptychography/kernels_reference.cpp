@@ -29,7 +29,7 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
       const Index i = y * s.nx + x;
-      const cfloat p = shift.identity ? probe[i] : interpolate(s, shift, probe, y, x, 1, 3);
+      const cfloat p = shift.identity ? probe[i] : interpolate(s, shift, probe, y, x, 1, kTapsBack);
       if (!shift.identity) shifted[i] = p;
       if (psi != nullptr) psi[i] = cmul(p, object[y * stride + x]);
     }
@@ -38,7 +38,7 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
 void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float*) {
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x)
-      sum[y * s.nx + x] += shift.identity ? term[y * s.nx + x] : interpolate(s, shift, term, y, x, -1, 3);
+      sum[y * s.nx + x] += shift.identity ? term[y * s.nx + x] : interpolate(s, shift, term, y, x, -1, kTapsBack);
 }
 
 ModulusSums modulus(const ModulusTask& t) {

@@ -9,12 +9,12 @@ namespace {
 
 double sinc(double t) { return t == 0 ? 1 : std::sin(M_PI * t) / (M_PI * t); }
 
-/// Solves the normal equations sum_l B sinc(B (k - l)) w_l = B sinc(B (k - 3 + f)) for one axis.
+/// Solves the normal equations sum_l B sinc(B (k - l)) w_l = B sinc(B (k - kTapsBack + f)) for one axis.
 void design(double fraction, float* taps) {
   std::array<std::array<double, kTaps + 1>, kTaps> m{};
   for (int k = 0; k < kTaps; ++k) {
     for (int l = 0; l < kTaps; ++l) m[k][l] = sinc(kShiftBand * (k - l));
-    m[k][kTaps] = sinc(kShiftBand * (k - 3 + fraction));
+    m[k][kTaps] = sinc(kShiftBand * (k - kTapsBack + fraction));
   }
   for (int k = 0; k < kTaps; ++k) {  // Gauss-Jordan; the matrix is symmetric and positive definite
     int pivot = k;

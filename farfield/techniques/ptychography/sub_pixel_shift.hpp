@@ -11,6 +11,6 @@ namespace farfield::techniques::ptychography {
 /// is the lens's aperture, which the detector must oversample for ptychography to work.
 SubPixelShift sub_pixel_shift(double fy, double fx);
 
-inline constexpr double kShiftBand = 0.5;
+inline constexpr double kShiftBand = 0.6;
 
 }  // namespace farfield::techniques::ptychography

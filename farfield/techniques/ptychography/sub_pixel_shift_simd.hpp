@@ -12,8 +12,8 @@ using namespace math::simd::FARFIELD_ISA_NAMESPACE;
 inline const float* f(const cfloat* p) { return reinterpret_cast<const float*>(p); }
 inline float* f(cfloat* p) { return reinterpret_cast<float*>(p); }
 
-/// Pixel x of a padded row is at kMargin + x: the horizontal taps reach three pixels out on either side.
-inline constexpr Index kMargin = 3;
+/// Pixel x of a padded row is at kMargin + x: the horizontal taps reach that far out on either side.
+inline constexpr Index kMargin = kTapsBack;
 
 inline void wrap_margins(Index nx, float* row) {
   float* r = row + 2 * kMargin;
@@ -24,18 +24,27 @@ inline void wrap_margins(Index nx, float* row) {
     }
 }
 
+/// sum_k w[k] part_k with two chains of multiply-adds.
+template <class F>
+inline Vec weighted(const Vec* w, F&& term) {
+  Vec even = w[0] * term(0), odd = w[1] * term(1);
+#pragma GCC unroll 8
+  for (int k = 2; k < kTaps; k += 2) {
+    even = fma(w[k], term(k), even);
+    odd = fma(w[k + 1], term(k + 1), odd);
+  }
+  return even + odd;
+}
+
 /// sum_k taps[k] source[k][i] over kTaps rows.
 struct Vertical {
-  Vec w0, w1, w2, w3, w4, w5;
-  explicit Vertical(const float* t)
-      : w0(set(t[0])), w1(set(t[1])), w2(set(t[2])), w3(set(t[3])), w4(set(t[4])), w5(set(t[5])) {}
+  Vec w[kTaps];
+  explicit Vertical(const float* taps) {
+    for (int k = 0; k < kTaps; ++k) w[k] = set(taps[k]);
+  }
   template <class P>
   Vec operator()(const float* const* source, Index i, P part) const {
-    const Vec u =
-        fma(w0, load(source[0] + i, part), fma(w1, load(source[1] + i, part), w2 * load(source[2] + i, part)));
-    const Vec v =
-        fma(w3, load(source[3] + i, part), fma(w4, load(source[4] + i, part), w5 * load(source[5] + i, part)));
-    return u + v;
+    return weighted(w, [&](int k) { return load(source[k] + i, part); });
   }
 };
 
@@ -54,14 +63,13 @@ inline void vertical(Shape s, const float* taps, int before, const cfloat* in, I
 
 /// sum_k taps[k] (pixel + k) of a padded row.
 struct Horizontal {
-  Vec w0, w1, w2, w3, w4, w5;
-  explicit Horizontal(const float* t)
-      : w0(set(t[0])), w1(set(t[1])), w2(set(t[2])), w3(set(t[3])), w4(set(t[4])), w5(set(t[5])) {}
+  Vec w[kTaps];
+  explicit Horizontal(const float* taps) {
+    for (int k = 0; k < kTaps; ++k) w[k] = set(taps[k]);
+  }
   template <class P>
-  Vec operator()(const float* r, P part) const {  // r: first tap
-    const Vec u = fma(w0, load(r, part), fma(w1, load(r + 2, part), w2 * load(r + 4, part)));
-    const Vec v = fma(w3, load(r + 6, part), fma(w4, load(r + 8, part), w5 * load(r + 10, part)));
-    return u + v;
+  Vec operator()(const float* row, P part) const {  // row: first tap
+    return weighted(w, [&](int k) { return load(row + 2 * k, part); });
   }
 };
 
