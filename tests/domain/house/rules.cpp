@@ -173,14 +173,16 @@ Violations check_house_page(const fs::path& root) {
 
 Violations check_links(const fs::path& root) {
   static const std::regex link(R"(\]\(([^)\s]+)[^)]*\))");
+  static const std::regex code(R"(`[^`]*`)");
   static const std::regex elsewhere(R"(^([a-z]+:|#))");
   Violations found;
   for (const auto& file : files_below(root, {".md"})) {
     bool in_code = false;
     for_each_line(file, [&](const std::string& line, int number) {
       if (line.starts_with("```")) in_code = !in_code;
-      if (in_code) return;
-      for (auto it = std::sregex_iterator(line.begin(), line.end(), link); it != std::sregex_iterator(); ++it) {
+      if (in_code || line.starts_with("    ")) return;
+      const std::string text = std::regex_replace(line, code, "");
+      for (auto it = std::sregex_iterator(text.begin(), text.end(), link); it != std::sregex_iterator(); ++it) {
         std::string target = (*it)[1].str();
         if (std::regex_search(target, elsewhere)) continue;
         target = target.substr(0, target.find('#'));

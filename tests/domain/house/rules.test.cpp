@@ -108,7 +108,9 @@ TEST_F(Rules, FindAPageAboutTheRoomsThatIsOutOfDate) {
 }
 
 TEST_F(Rules, FindBrokenLinks) {
-  write("docs/a.md", "[web](https://example.org) [here](#part) [b](b.md#part) ![picture](p.png)\n```\n[x](y)\n```\n");
+  write("docs/a.md",
+        "[web](https://example.org) [here](#part) [b](b.md#part) ![picture](p.png) `P[m](r)`\n    "
+        "O[j](r)\n```\n[x](y)\n```\n");
   write("docs/b.md", "");
   EXPECT_THAT(check_links(root_), ElementsAre("docs/a.md:1: p.png leads nowhere"));
 }
