@@ -135,8 +135,9 @@ void BatchUpdate::add_to_probe(Pass& pass, float step) {
 }
 
 void BatchUpdate::update_probe_optimally(Pass& pass, double step) {
-  if (probe_patterns_ == 0) return;
+  if (probe_patterns_ == 0 && (pass.sharing.size() == 1 || !pass.update_probe)) return;
   Share& first = gather_probe(pass);
+  pass.sharing.sum(std::span(first.probe.data(), static_cast<std::size_t>(first.probe.size())));
   const Index n = first.object2.size();
   double gg = 0, go = 0;
   for (int m = 0; m < pass.state.modes(); ++m)
@@ -145,6 +146,7 @@ void BatchUpdate::update_probe_optimally(Pass& pass, double step) {
       gg += g2;
       go += g2 * static_cast<double>(first.object2.data()[i]);
     }
+  pass.sharing.sum(std::span(&go, 1));
   add_to_probe(pass, go > 0 ? static_cast<float>(step * gg / go) : 0.0F);
 }
 

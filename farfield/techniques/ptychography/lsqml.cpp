@@ -9,6 +9,7 @@
 // arXiv:1711.00489). The probe, common to the whole scan, gathers its gradient over several batches.
 
 #include <algorithm>
+#include <span>
 
 #include "farfield/techniques/ptychography/batch_update.hpp"
 #include "farfield/techniques/ptychography/batches.hpp"
@@ -27,24 +28,38 @@ public:
 
   ModulusSums iterate(Pass& pass) override {
     const Options& o = pass.options;
-    const auto n = static_cast<Index>(pass.slots.size());
-    const Index least = 2 * pass.pool.size();
+    const int processes = pass.sharing.size();
+    auto patterns = static_cast<double>(pass.slots.size());
+    pass.sharing.sum(std::span(&patterns, 1));
+    const auto everywhere = static_cast<Index>(patterns), n = everywhere / processes, least = Index{2} * pass.pool.size();
     const Index size = o.batch_size > 0
                            ? o.batch_size
                            : std::max(least, doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64)));
-    const Index for_probe = std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(n, 4, 256)));
+    Index for_probe = std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(everywhere, 4, 256)));
+    // Several processes update the common probe together, as often on each, and not so often that they wait for it.
+    if (processes > 1) for_probe = std::max(for_probe, (everywhere + kProbeUpdates - 1) / kProbeUpdates);
+    const Index planned = everywhere / for_probe;
     const BatchChoice choice = o.batches == BatchChoice::automatic ? BatchChoice::compact : o.batches;
     const auto damping = static_cast<float>(o.damping);
     ModulusSums total;
+    Index visited = 0, updates = 0;
     for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
       if (pass.stop.stop_requested()) break;
       total += update_.visit(pass, batch, kObjectSample);
       update_.update_object(pass, 1, damping, true, o.object_step);
-      if (update_.probe_patterns() >= for_probe) update_.update_probe_optimally(pass, o.probe_step);
+      if (processes == 1) {
+        if (update_.probe_patterns() >= for_probe) update_.update_probe_optimally(pass, o.probe_step);
+        continue;
+      }
+      visited += static_cast<Index>(batch.size());
+      const double done = static_cast<double>(visited) / static_cast<double>(pass.slots.size());
+      for (; updates < planned && done * patterns >= static_cast<double>((updates + 1) * for_probe); ++updates)
+        update_.update_probe_optimally(pass, o.probe_step);
     }
     // What is left over is a probe gradient from fewer patterns: its step is shortened in proportion.
-    update_.update_probe_optimally(
-        pass, o.probe_step * static_cast<double>(update_.probe_patterns()) / static_cast<double>(for_probe));
+    auto left = static_cast<double>(update_.probe_patterns());
+    pass.sharing.sum(std::span(&left, 1));
+    update_.update_probe_optimally(pass, o.probe_step * left / static_cast<double>(for_probe));
     return total;
   }
 
@@ -56,6 +71,8 @@ public:
 private:
   /// The mean |O|^2 behind the probe's step changes slowly from pattern to pattern: a few tell it.
   static constexpr Index kObjectSample = 8;
+  /// Most updates of the probe in a pass of several processes.
+  static constexpr Index kProbeUpdates = 16;
   BatchUpdate update_;
 };
 

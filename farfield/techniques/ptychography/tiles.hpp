@@ -56,8 +56,9 @@ public:
 
   /// Collective, after a pass of an algorithm that updates batch by batch: shared object pixels become the mean
   /// weighted by illumination, the probe the mean weighted by patterns. A fixed point of all patterns in one process
-  /// is a fixed point here: weighted steps add up to the common gradient. (Eigen-probes, background and factors are
-  /// common already: their refinements add up over processes themselves.)
+  /// is a fixed point here: weighted steps add up to the common gradient. (LSQ-ML updates the probe with all processes
+  /// during the pass, so that the mean changes nothing: a mean of separate steps would be short of their sum.
+  /// Eigen-probes, background and factors are common already: their refinements add up over processes themselves.)
   void average(State&, const ForwardModel&);
 
   void sum(std::span<double>) override;
