@@ -3,11 +3,11 @@
 //   g_O = sum_j conj(S_j P) chi_j,   g_P = sum_j S_j^T conj(O_j) chi_j,   g_j = Re <P d(O_j)/d(y, x), chi_j>.
 // It is scaled by the diagonal (per position: 2 x 2) blocks of the Gauss-Newton matrix, which makes the three kinds of
 // unknowns commensurable whatever the scales of object and probe:
-//   z_O = g_O / (sum_j |S_j P|^2 + floor),   z_P = g_P / sum_j mean|O_j|^2,   z_j = (2 x 2)^-1 g_j.
+//   z_O = g_O / (sum_j |S_j P|^2 + damping max |P|^2),   z_P = g_P / sum_j mean|O_j|^2,   z_j = (2 x 2)^-1 g_j.
 // Directions follow Polak and Ribiere (Nocedal, Wright, Numerical Optimization, 5.44, "PR+"):
 //   d = z + beta d_before,   beta = max(0, <g, z - z_before> / <g_before, z_before>).
 // The step along d is exact: the exit waves are polynomials of the step, and so are the intensities, of degree
-// four; the root of the slope of the true cost is found from its values at trial steps about a first
+// four; the root of the slope of the true cost is found from its values at 0 and at trial steps about a first
 // guess, which comes from a few patterns. Five transforms per pattern and iteration, two for the gradient and three
 // for the line; no exit wave is kept.
 
@@ -167,7 +167,7 @@ private:
     const double cost = shared[1] / std::max(1.0, shared[2]);
 
     // All inner products in coordinates scaled by the square root of the preconditioner: g becomes g / sqrt(block).
-    const float floor = static_cast<float>(pass.options.damping) * plateau(pass, power) + 1e-30F;
+    const float floor = static_cast<float>(pass.options.damping) * k.max_abs2(s.shape.size(), s.probe.data()) + 1e-30F;
     core::Array<cfloat, 2>& g = batch_.object();
     core::Array<cfloat, 3>& h = batch_.probe();
     double old_slope = pass.update_object ? pass.sharing.dot_object(k, g.view(), object_direction_.view()) : 0.0;
@@ -200,6 +200,7 @@ private:
         gradient2_before_ <= 0 || unknowns != unknowns_before_ || (patterns == patterns_before_ && cost > cost_before_);
     double beta = fresh ? 0.0 : std::max(0.0, (gg - gb) / gradient2_before_);
     if (gg + beta * old_slope <= 0) beta = 0;
+    slope_ = -2 * (gg + beta * old_slope);
     gradient2_before_ = gg;
     unknowns_before_ = unknowns;
     patterns_before_ = patterns;
@@ -217,12 +218,6 @@ private:
       probe_before_.data()[i] = h.data()[i];
     }
     if (pass.refine_positions) turn_positions(pass, beta);
-  }
-
-  /// What the illumination is compared with: the mean over the scanned area.
-  float plateau(Pass& pass, double probe_power) {
-    (void)probe_power;
-    return pass.model.kernels().max_abs2(pass.state.shape.size(), pass.state.probe.data());
   }
 
   /// Replaces each position's g by L^-1 g and adds to the three inner products.
@@ -274,8 +269,11 @@ private:
         for (const Index slot : batch_.share(thread)) visit(slot);
       });
     };
-    const double guess = find_root(few, step_ > 0 ? step_ : 1.0, {0.25, 1, 4});
-    step_ = find_root(all, guess > 0 ? guess : step_, {0.6, 1, 1.6});
+    // With the old step as the second trial, one visit to the few patterns is mostly enough.
+    const double before = step_ > 0 ? step_ : 1.0;
+    const double few_slope = few({0, before})[0];
+    const double guess = find_root(few, few_slope, before);
+    step_ = find_root(all, slope_, guess > 0 ? guess : before);
     return step_;
   }
 
@@ -363,6 +361,7 @@ private:
   std::vector<Shift> shifts_;  ///< by slot
   double gradient2_before_ = 0;  ///< scaled; 0: no last iteration
   double step_ = 0, cost_before_ = 0;
+  double slope_ = 0;  ///< d cost / d step at 0 along the direction of this iteration
   unsigned unknowns_before_ = 0;
   Index patterns_before_ = 0;
 };

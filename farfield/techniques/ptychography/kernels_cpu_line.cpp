@@ -85,7 +85,7 @@ LineSlopes slopes_of(const LineTask& t) {
   LineSlopes sums;
   for (Index begin = 0; begin < t.n; begin += kBlock * kLanes) {
     const Index end = std::min(t.n, begin + kBlock * kLanes);
-    Vec slope[kTrials] = {zero, zero, zero, zero};
+    Vec slope[kTrials] = {zero, zero};
     const auto pixels = [&](Index i, auto part) {
       // kLanes pixels are two vectors of interleaved complex numbers per mode; lanes beyond the end are zero and add
       // nothing.

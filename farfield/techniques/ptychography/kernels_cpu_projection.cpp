@@ -61,12 +61,14 @@ void update(Shape s, const WaveUpdate& u) {
   }
 }
 
-void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* sum) {
+void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight) {
   for (Index y = 0; y < s.ny; ++y) {
     const float *pa = f(a + y * stride), *pb = f(b + y * stride);
-    float* out = f(sum + y * s.nx);
+    float *c = f(change + y * s.nx), *w = f(weight + y * s.nx);
     sweep(2 * s.nx, [&](Index i, auto part) {
-      store(out + i, load(out + i, part) + conj_mul(load(pa + i, part), load(pb + i, part)), part);
+      const Vec va = load(pa + i, part);
+      store(c + i, load(c + i, part) + conj_mul(va, load(pb + i, part) - va), part);
+      store(w + i, load(w + i, part) + conj_mul(va, va), part);
     });
   }
 }

@@ -10,7 +10,7 @@
 namespace farfield::techniques::ptychography {
 
 /// Trial steps at which one pass over the detector planes evaluates the slope.
-inline constexpr int kTrials = 4;
+inline constexpr int kTrials = 2;
 
 /// Detector planes of one pattern along a line.
 struct LineTask {

@@ -53,7 +53,7 @@ core::BoundSchema<Options> build() {
   s.add("object-step", &Options::object_step, "factor on each object update", in(step, 0, 10));
   s.add("probe-step", &Options::probe_step, "factor on each probe update", in(step, 0, 10));
   s.add("damping", &Options::damping,
-        "lsqml: weakly illuminated pixels are held back below this fraction of the strongest illumination",
+        "lsqml, cgml: weakly illuminated pixels are held back below this fraction of the strongest illumination",
         in(step, 1e-6, 1));
   s.add("acceleration", &Options::acceleration, "of object and probe updates (epie, rpie, lsqml)",
         one_of(step, {"none", "momentum", "nesterov", "adam"}));

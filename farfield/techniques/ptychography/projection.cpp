@@ -12,9 +12,10 @@
 // RAAR, whose psi' = w + beta P_O(2 P_M psi - psi), keeps
 //   w = beta psi + (1 - 2 beta) P_M psi,  transforms psi = w + beta P O,  overlaps 2 P_M psi - psi.
 //
-// P_O minimises sum |q_j - P O_j|^2 over the waves q to be overlapped. As a visit adds up sum conj(P) q and
-// sum conj(O) q with the factors it began with, the object is solved first and the probe in view of the new object:
-//   O' = sum conj(P) q / sum |P|^2,     P' = sum conj(O) q / sum conj(O) O',
+// P_O minimises sum |q_j - P O_j|^2 over the waves q to be overlapped. As a visit adds up the products of q - P O
+// with the factors it began with, the object is solved first and the probe in view of the new object O':
+//   O' = O + sum conj(P) (q - P O) / sum |P|^2,
+//   P' = P + (sum conj(O) (q - P O) - P sum conj(O) (O' - O)) / sum |O|^2,
 // which to first order in the changes is the alternating minimisation of the papers (object, then probe with O').
 //
 // Noise puts the two sets apart, and the difference map then walks on for ever along their distance. As usual
@@ -35,7 +36,7 @@ namespace {
 /// One algorithm as linear combinations of the model, the kept wave and the residual.
 struct Scheme {
   WaveMix transform;       ///< of P O and w: what is propagated
-  WaveMix store, overlap;  ///< of P O, w and chi: the next w, and q
+  WaveMix store, overlap;  ///< of P O, w and chi: the next w, and q - P O
   WaveMix start;           ///< of P O: w of a new pattern
   double tolerance = 0;    ///< misfit, relative to the norm of a pattern's amplitudes, at which P_M ends
 };
@@ -43,13 +44,13 @@ struct Scheme {
 Scheme difference_map(double b, double tolerance) {
   const auto beta = static_cast<float>(b);
   const WaveMix psi{beta, 1 - beta, beta};
-  return {{2, -1, 0}, psi, psi, {1, 0, 0}, tolerance};
+  return {{2, -1, 0}, psi, {beta - 1, 1 - beta, beta}, {1, 0, 0}, tolerance};
 }
 
 Scheme raar(double b) {
   const auto beta = static_cast<float>(b);
   // psi = w + beta P O and P_M psi = psi + chi; w' = (1 - beta) psi + (1 - 2 beta) chi, q = psi + 2 chi.
-  return {{beta, 1, 0}, {(1 - beta) * beta, 1 - beta, 1 - 2 * beta}, {beta, 1, 2}, {1 - beta, 0, 0}, 0};
+  return {{beta, 1, 0}, {(1 - beta) * beta, 1 - beta, 1 - 2 * beta}, {beta - 1, 1, 2}, {1 - beta, 0, 0}, 0};
 }
 
 /// Every so many patterns, in turns, are compared with the model P O itself: the cost of an iteration is theirs.
@@ -132,7 +133,8 @@ private:
 
   ModulusSums visit(Pass& pass) {
     batch_.begin(pass);
-    const bool compare_all = (pass.options.fit_intensity && pass.options.intensity_plan.active(pass.iteration)) ||
+    const bool compare_all = pass.refine_positions ||
+                             (pass.options.fit_intensity && pass.options.intensity_plan.active(pass.iteration)) ||
                              !pass.workspaces[0].background_gradient.empty();
     pass.pool.run([&](int thread) {
       const auto& slots = batch_.share(thread);
@@ -165,14 +167,18 @@ private:
         k.axpy(n, scheme_.start.model, w.psi[static_cast<std::size_t>(m)], wave.w.data() + m * n);
     }
     ModulusSums sums = pass.observations[static_cast<std::size_t>(slot)].sums;
-    if (compared) {
+    if (pass.refine_positions) {
+      pass.model.exit_waves(s, slot, w);
+      sums = pass.model.residuals(s, slot, w);
+    } else if (compared) {
       pass.model.exit_waves(s, slot, w);
       for (cfloat* psi : w.psi) propagator.forward(psi);
       ModulusTask task = pass.model.task(s, slot, w);
       task.background_gradient = w.background_gradient.empty() ? nullptr : w.background_gradient.data();
       sums = k.modulus(task);
-      batch_.sums(thread) += sums;
     }
+    pass.observe(slot, sums, w);
+    if (compared) batch_.sums(thread) += sums;
 
     const Wave* following = next >= 0 ? &waves_[static_cast<std::size_t>(next)] : nullptr;
     for (int m = 0; m < s.modes(); ++m) {
@@ -193,9 +199,6 @@ private:
     overlap.residual *= part;
     for (cfloat* psi : w.psi) propagator.adjoint(psi);
 
-    if (pass.refine_positions) observe_positions(pass, slot, wave, sums, w);
-    else pass.observe(slot, sums, w);
-
     FullBatch::Rows rows[2];
     const int pieces = batch_.rows(s, slot, thread, rows);
     const int moving = moving_modes(pass);
@@ -211,28 +214,6 @@ private:
     }
   }
 
-  /// Positions are part of the overlap projection: the wave q that it sees wants to change the model by q - P O.
-  void observe_positions(Pass& pass, Index slot, const Wave& wave, const ModulusSums& sums, Workspace& w) {
-    State& s = pass.state;
-    const Kernels& k = pass.model.kernels();
-    const Index n = s.shape.size();
-    core::Array<cfloat, 3> wanted(s.probe.extents());
-    std::vector<cfloat*> residuals = w.psi;
-    for (int m = 0; m < s.modes(); ++m) {
-      const auto mm = static_cast<std::size_t>(m);
-      cfloat* q = wanted.data() + m * n;
-      for (Index y = 0; y < s.shape.ny; ++y)
-        for (Index x = 0; x < s.shape.nx; ++x)
-          q[y * s.shape.nx + x] = (scheme_.overlap.model - 1) *
-                                  math::cmul(w.p[mm][y * s.shape.nx + x], s.window(slot)[y * s.object_stride() + x]);
-      k.axpy(n, scheme_.overlap.stored, wave.w.data() + m * n, q);
-      k.axpy(n, scheme_.overlap.residual, residuals[mm], q);
-      w.psi[mm] = q;
-    }
-    pass.observe(slot, sums, w);
-    w.psi = std::move(residuals);
-  }
-
   void solve(Pass& pass) {
     State& s = pass.state;
     const Kernels& k = pass.model.kernels();
@@ -245,35 +226,34 @@ private:
       pass.pool.split(s.object.extent(0), [&](Index begin, Index end, int) {
         for (Index i = begin * stride; i < end * stride; ++i) {
           cfloat& o = s.object.data()[i];
-          const float lit = batch_.illumination().data()[i];
-          o += step * (batch_.object().data()[i] - lit * o) / (lit + inertia);
+          o += step * batch_.object().data()[i] / (batch_.illumination().data()[i] + inertia);
         }
       });
     }
     const int moving = moving_modes(pass);
     if (moving == 0) return;
-    std::vector<core::Array<cfloat, 2>> weights;
-    for (int t = 0; t < pass.pool.size(); ++t) weights.emplace_back(std::array<Index, 2>{s.shape.ny, s.shape.nx});
+    std::vector<core::Array<cfloat, 3>> tiles;  // change and weight, by thread
+    for (int t = 0; t < pass.pool.size(); ++t) tiles.emplace_back(std::array<Index, 3>{2, s.shape.ny, s.shape.nx});
     pass.pool.run([&](int thread) {
+      cfloat* tile = tiles[static_cast<std::size_t>(thread)].data();
       for (const Index slot : batch_.share(thread)) {
         const Placement& place = s.placements[static_cast<std::size_t>(slot)];
         cpu_projection_kernels(k.isa).overlap(s.shape, object_before_.data() + place.oy * stride + place.ox,
-                                              s.window(slot), stride, weights[static_cast<std::size_t>(thread)].data());
+                                              s.window(slot), stride, tile, tile + n);
       }
     });
-    core::Array<cfloat, 2>& weight = weights[0];
-    for (std::size_t t = 1; t < weights.size(); ++t) k.axpy(n, 1, weights[t].data(), weight.data());
-    pass.sharing.sum(std::span(weight.data(), static_cast<std::size_t>(n)));
+    for (std::size_t t = 1; t < tiles.size(); ++t) k.axpy(2 * n, 1, tiles[t].data(), tiles[0].data());
+    pass.sharing.sum(std::span(tiles[0].data(), static_cast<std::size_t>(2 * n)));
+    const cfloat *change = tiles[0].data(), *weight = change + n;
     double mean = 0;
-    for (const cfloat v : weight) mean += std::abs(v) / static_cast<double>(n);
+    for (Index i = 0; i < n; ++i) mean += static_cast<double>(weight[i].real()) / static_cast<double>(n);
     const double power = k.norm2(s.probe.size(), s.probe.data());
     const auto least = static_cast<float>(0.5 * mean) + 1e-30F,
                step = static_cast<float>(kProbePart * pass.options.probe_step);
     for (int m = 0; m < moving; ++m)
       for (Index i = 0; i < n; ++i) {
         cfloat& p = s.probe_mode(m)[i];
-        const cfloat d = weight.data()[i];
-        p += step * (batch_.probe().data()[m * n + i] - math::cmul(p, d)) / std::max(std::abs(d), least);
+        p += step / std::max(weight[i].real(), least) * (batch_.probe().data()[m * n + i] - math::cmul(p, change[i]));
       }
     const float balance = static_cast<float>(std::sqrt(power / k.norm2(s.probe.size(), s.probe.data())));
     if (pass.update_object && balance > 0 && std::isfinite(balance)) {

@@ -15,7 +15,7 @@ struct WaveMix {
 
 /// The second half of an iteration, for one mode of one pattern.
 struct WaveUpdate {
-  WaveMix store, overlap;            ///< what is kept, and what the overlap projection sees
+  WaveMix store, overlap;            ///< what is kept, and by how much the model misses what it should overlap with
   const cfloat* p = nullptr;         ///< S probe
   const cfloat* object = nullptr;    ///< window
   Index stride = 0;
@@ -34,8 +34,8 @@ struct ProjectionKernels {
 
   void (*update)(Shape, const WaveUpdate&);
 
-  /// sum += conj(a) b, windows of the same stride into a tile.
-  void (*overlap)(Shape, const cfloat* a, const cfloat* b, Index stride, cfloat* sum);
+  /// change += conj(a) (b - a), weight += |a|^2 (imaginary parts zero): windows of the same stride into tiles.
+  void (*overlap)(Shape, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight);
 };
 
 const ProjectionKernels& reference_projection_kernels();

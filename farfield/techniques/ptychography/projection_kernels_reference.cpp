@@ -30,9 +30,13 @@ void update(Shape s, const WaveUpdate& u) {
     }
 }
 
-void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* sum) {
+void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight) {
   for (Index y = 0; y < s.ny; ++y)
-    for (Index x = 0; x < s.nx; ++x) sum[y * s.nx + x] += conj_mul(a[y * stride + x], b[y * stride + x]);
+    for (Index x = 0; x < s.nx; ++x) {
+      const cfloat va = a[y * stride + x], vb = b[y * stride + x];
+      change[y * s.nx + x] += conj_mul(va, vb - va);
+      weight[y * s.nx + x] += math::abs2(va);
+    }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 // For tests: a small simulated scan and the loop around an algorithm, with the refinements between the passes.
 
+#include <cmath>
 #include <optional>
 
 #include "farfield/techniques/ptychography/refine_background.hpp"
@@ -29,8 +30,9 @@ struct Features {
 class SmallScan {
 public:
   /// With `tiles`: this process's share of the scan.
-  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7, TileSharing* tiles = nullptr)
-      : options(std::move(chosen)), random(seed) {
+  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7, TileSharing* tiles = nullptr,
+                     int threads = 1)
+      : options(std::move(chosen)), pool(threads), random(seed) {
     const core::SteadyClock clock;
     auto source = make_simulation(simulation, {&pool, nullptr, &clock, seed, 0});
     const auto& acquisition = source->acquisition();
@@ -47,7 +49,7 @@ public:
     state.probe = truth.find("probe")->data.to<cfloat, 3>();
     model.emplace(kernels(), operators::Propagator::far_field(state.shape.ny, state.shape.nx, math::FftEffort::estimate), patterns,
                   preparation.valid(), preparation.saturation(), options.likelihood);
-    workspaces.emplace_back(state.shape, state.modes());
+    for (int t = 0; t < threads; ++t) workspaces.emplace_back(state.shape, state.modes());
     algorithm = options.algorithm == AlgorithmKind::lsqml  ? make_lsqml(options)
                 : options.algorithm == AlgorithmKind::cgml ? make_cgml(options)
                                                            : make_projection(options);
@@ -95,8 +97,31 @@ public:
     return sums;
   }
 
+  /// Moves each position by up to `limit` px along each axis; returns (y, x) as they were.
+  std::pair<std::vector<double>, std::vector<double>> disturb_positions(double limit) {
+    std::pair<std::vector<double>, std::vector<double>> before{state.y, state.x};
+    math::Random offsets(3);
+    for (const Index slot : slots()) {
+      state.y[static_cast<std::size_t>(slot)] += offsets.uniform(-limit, limit);
+      state.x[static_cast<std::size_t>(slot)] += offsets.uniform(-limit, limit);
+      state.place(slot);
+    }
+    return before;
+  }
+  /// Root mean square distance to (y, x), px, their mean apart.
+  double position_error(const std::pair<std::vector<double>, std::vector<double>>& right) const {
+    double sum = 0;
+    for (const auto& [now, then] : {std::pair(&state.y, &right.first), std::pair(&state.x, &right.second)}) {
+      const double n = static_cast<double>(then->size());
+      double mean = 0;
+      for (std::size_t i = 0; i < then->size(); ++i) mean += ((*now)[i] - (*then)[i]) / n;
+      for (std::size_t i = 0; i < then->size(); ++i) sum += std::pow((*now)[i] - (*then)[i] - mean, 2) / n;
+    }
+    return std::sqrt(sum);
+  }
+
   Options options;
-  core::ThreadPool pool{1};
+  core::ThreadPool pool;
   math::Random random;
   FramePreparation preparation;
   Patterns patterns;
