@@ -75,13 +75,12 @@ template <class Counts, bool kQuartic, bool kOneMode>
 LineSlopes slopes_of(const LineTask& t) {
   const ModulusTask& d = t.detector;
   const auto* counts = static_cast<const Counts*>(d.counts);
-  const Vec scale = set(d.intensity_scale), one = set(1), three = set(3), zero = set(0), tiny = set(1e-30F);
+  const Vec to_transform = set(1 / d.intensity_scale), one = set(1), three = set(3), zero = set(0), tiny = set(1e-30F);
   // Rounding leaves about 1e-7 of I(0) where the intensity passes through zero; 1e-6 keeps its reciprocal tame.
   const Vec rounding = set(1e-6F), saturation = set(d.saturation);
   const bool poisson = d.likelihood == Likelihood::poisson;
   Vec step[kTrials];
   for (int k = 0; k < kTrials; ++k) step[k] = set(t.steps[k]);
-  const int modes = kOneMode ? 1 : t.modes;
   LineSlopes sums;
   for (Index begin = 0; begin < t.n; begin += kBlock * kLanes) {
     const Index end = std::min(t.n, begin + kBlock * kLanes);
@@ -99,31 +98,38 @@ LineSlopes slopes_of(const LineTask& t) {
           high = load(f(p + i) + kLanes, Full{});
         }
       };
-      Vec c0 = zero, c1 = zero, c2 = zero, c3 = zero, c4 = zero;
-      for (int m = 0; m < modes; ++m) {
+      Vec c0, c1, c2, c3 = zero, c4 = zero;
+      const auto coefficients = [&](int m) {
         Vec a0, a1, b0, b1, e0, e1;
         get(t.a[m], a0, a1);
         get(t.b[m], b0, b1);
-        c0 = c0 + pair_sum(a0 * a0, a1 * a1);
-        c1 = c1 + pair_sum(a0 * b0, a1 * b1);
+        c0 = pair_sum(a0 * a0, a1 * a1);
+        c1 = pair_sum(a0 * b0, a1 * b1);  // half of the linear coefficient, as c3 of the cubic one
         if constexpr (kQuartic) {
           get(t.c[m], e0, e1);
-          c2 = c2 + pair_sum(fma(a0 + a0, e0, b0 * b0), fma(a1 + a1, e1, b1 * b1));
-          c3 = c3 + pair_sum(b0 * e0, b1 * e1);
-          c4 = c4 + pair_sum(e0 * e0, e1 * e1);
+          c2 = pair_sum(fma(a0 + a0, e0, b0 * b0), fma(a1 + a1, e1, b1 * b1));
+          c3 = pair_sum(b0 * e0, b1 * e1);
+          c4 = pair_sum(e0 * e0, e1 * e1);
         } else {
-          c2 = c2 + pair_sum(b0 * b0, b1 * b1);
+          c2 = pair_sum(b0 * b0, b1 * b1);
+        }
+      };
+      coefficients(0);
+      if constexpr (!kOneMode) {
+        for (int m = 1; m < t.modes; ++m) {
+          const Vec s0 = c0, s1 = c1, s2 = c2, s3 = c3, s4 = c4;
+          coefficients(m);
+          c0 = c0 + s0;
+          c1 = c1 + s1;
+          c2 = c2 + s2;
+          c3 = c3 + s3;
+          c4 = c4 + s4;
         }
       }
-      c0 = c0 * scale;
-      c1 = c1 * scale;  // half of the linear and cubic coefficients
-      c2 = c2 * scale;
-      if constexpr (kQuartic) {
-        c3 = c3 * scale;
-        c4 = c4 * scale;
-      }
-      if (d.background != nullptr) c0 = c0 + load(d.background + i, part);
-      const Vec measured = load_counts(counts + i, part), root = measured * rsqrt(max(measured, tiny));
+      // Intensities stay in units of the transform: counts and background are brought to them instead.
+      if (d.background != nullptr) c0 = fma(load(d.background + i, part), to_transform, c0);
+      const Vec measured = load_counts(counts + i, part), scaled = measured * to_transform,
+                root = scaled * rsqrt(max(scaled, tiny));
       const Vec least = fma(c0, rounding, tiny);
       Vec weight = one;
       if (d.valid != nullptr) weight = load(d.valid + i, part);
@@ -147,7 +153,7 @@ LineSlopes slopes_of(const LineTask& t) {
     Index i = begin;
     for (; i + kLanes <= end; i += kLanes) pixels(i, Full{});
     if (i < end) pixels(i, Part{end - i});
-    for (int k = 0; k < kTrials; ++k) sums.at[k] += 2 * static_cast<double>(sum(slope[k]));
+    for (int k = 0; k < kTrials; ++k) sums.at[k] += 2 * static_cast<double>(d.intensity_scale * sum(slope[k]));
   }
   return sums;
 }
