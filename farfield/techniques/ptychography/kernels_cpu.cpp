@@ -242,7 +242,12 @@ void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const 
   };
   const auto emit = [&](Index y) {
     const float* source[kTaps];
-    for (int k = 0; k < kTaps; ++k) source[k] = filtered((y - kTapsBack + 1 + k + s.ny) % s.ny);
+    for (int k = 0; k < kTaps; ++k) {
+      Index at = y - kTapsBack + 1 + k;  // circular, without a division per row
+      if (at < 0) at += s.ny;
+      if (at >= s.ny) at -= s.ny;
+      source[k] = filtered(at);
+    }
     float* out = f(probe + y * s.nx);
     sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + sum_rows(source, i, part), part); });
   };

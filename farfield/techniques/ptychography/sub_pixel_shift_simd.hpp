@@ -17,6 +17,11 @@ inline constexpr Index kMargin = kTapsBack;
 
 inline void wrap_margins(Index nx, float* row) {
   float* r = row + 2 * kMargin;
+  if (nx >= kMargin) {
+    std::memcpy(row, r + 2 * (nx - kMargin), 2 * kMargin * sizeof(float));
+    std::memcpy(r + 2 * nx, r, 2 * kMargin * sizeof(float));
+    return;
+  }
   for (Index x = 0; x < kMargin; ++x)
     for (Index c = 0; c < 2; ++c) {
       r[2 * (x - kMargin) + c] = r[2 * (((x - kMargin) % nx + nx) % nx) + c];
