@@ -47,7 +47,10 @@ inline Bytes read_file(const std::filesystem::path& path) {
 
 /// The repository's root, from this file's place in it.
 inline std::filesystem::path repository() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  // Not __FILE__: a compiler cache may have made it relative to the build folder.
+  for (auto folder = std::filesystem::current_path(); folder.has_relative_path(); folder = folder.parent_path())
+    if (std::filesystem::exists(folder / "tests" / "data")) return folder;
+  return std::filesystem::current_path();
 }
 inline std::span<const std::byte> as_bytes(const std::string& text) {
   return std::as_bytes(std::span<const char>(text));

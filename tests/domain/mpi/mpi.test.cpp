@@ -23,7 +23,9 @@ Finished on_ranks(int ranks, const std::vector<std::string>& arguments) {
 }
 
 struct Mpi : testing::Test {
-  Mpi() : folder(fs::path(testing::TempDir()) / ("farfield_mpi_" + std::to_string(getpid()))) { fs::create_directories(folder); }
+  Mpi() : folder(fs::path(testing::TempDir()) / ("farfield_mpi_" + std::to_string(getpid()))) {
+    fs::create_directories(folder);
+  }
   ~Mpi() override {
     std::error_code ignored;
     fs::remove_all(folder, ignored);
@@ -31,14 +33,18 @@ struct Mpi : testing::Test {
   std::string path(const std::string& name) const { return (folder / name).string(); }
 
   void simulate() const {
-    const auto made = on_ranks(1, {"ptychography", "simulate", "--phantom", "random", "--patterns", "90", "--shape", "64", "--step", "6",
-                                   "--jitter", "1.5", "--probe", "disc", "--probe-size", "26", "--photons", "3e5", "--out", path("scan.cxi"), "--quiet"});
+    const auto made = on_ranks(1, {"ptychography", "simulate",  "--phantom", "random", "--patterns",
+                                   "90",           "--shape",   "64",        "--step", "6",
+                                   "--jitter",     "1.5",       "--probe",   "disc",   "--probe-size",
+                                   "26",           "--photons", "3e5",       "--out",  path("scan.cxi"),
+                                   "--quiet"});
     ASSERT_EQ(made.exit_code, 0) << made.err;
   }
   /// Metrics of a reconstruction.
   nlohmann::json reconstruct(int ranks, const std::string& algorithm, const std::string& out) const {
-    std::vector<std::string> arguments{"ptychography", "reconstruct", path("scan.cxi"), "--algorithm", algorithm, "--iterations", "10",
-                                       "--threads", "1", "--fft-planning", "estimate", "--out", path(out), "--quiet"};
+    std::vector<std::string> arguments{"ptychography", "reconstruct", path("scan.cxi"), "--algorithm", algorithm,
+                                       "--iterations", "10",          "--threads",      "1",           "--fft-planning",
+                                       "estimate",     "--out",       path(out),        "--quiet"};
     if (ranks > 1) arguments.push_back("--mpi");
     const auto done = on_ranks(ranks, arguments);
     EXPECT_EQ(done.exit_code, 0) << done.err;
@@ -55,19 +61,21 @@ TEST_F(Mpi, FullBatchAlgorithmsReconstructAsOneProcessDoes) {
   simulate();
   for (const std::string algorithm : {"cgml", "raar"}) {
     const auto one = reconstruct(1, algorithm, algorithm + "1"), two = reconstruct(2, algorithm, algorithm + "2");
-    EXPECT_NEAR(two.at("final_cost").get<double>(), one.at("final_cost").get<double>(), 1e-3 * one.at("final_cost").get<double>()) << algorithm;
+    EXPECT_NEAR(two.at("final_cost").get<double>(), one.at("final_cost").get<double>(),
+                1e-3 * one.at("final_cost").get<double>())
+        << algorithm;
     EXPECT_GT(two.at("bytes_sent_per_iteration").get<double>(), 0);
     EXPECT_FALSE(one.contains("bytes_sent_per_iteration"));
     const auto first = result(algorithm + "1"), second = result(algorithm + "2");
-    const auto a = first.find("object")->data.to<std::complex<float>, 2>(), b = second.find("object")->data.to<std::complex<float>, 2>();
+    const auto a = first.find("object")->data.to<std::complex<float>, 2>(),
+               b = second.find("object")->data.to<std::complex<float>, 2>();
     const auto lit = first.find("illumination")->data.to<float, 2>();
     ASSERT_EQ(a.extents(), b.extents());
-    const float least = 1e-4F * *std::max_element(lit.begin(), lit.end());
+    // Each pixel counts by the light that fell on it: where hardly any did, rounding decides.
     double difference = 0, total = 0;
     for (core::Index i = 0; i < a.size(); ++i) {
-      if (lit.data()[i] < least) continue;  // the object is not known where no light fell
-      difference += std::norm(a.data()[i] - b.data()[i]);
-      total += std::norm(a.data()[i]);
+      difference += static_cast<double>(lit.data()[i] * std::norm(a.data()[i] - b.data()[i]));
+      total += static_cast<double>(lit.data()[i] * std::norm(a.data()[i]));
     }
     EXPECT_LT(std::sqrt(difference / total), 1e-3) << algorithm;
   }
