@@ -49,7 +49,7 @@ void BatchUpdate::visit(Pass& pass, const std::vector<Index>& batch, Index objec
   for (Index i = thread; i < static_cast<Index>(batch.size()); i += pass.pool.size()) {
     const Index slot = batch[static_cast<std::size_t>(i)];
     pass.model.exit_waves(s, slot, w);
-    const ModulusSums sums = pass.model.residuals(s, slot, w);
+    const ModulusSums sums = pass.model.residuals(s, slot, w, true);
     share.sums += sums;
     pass.observe(slot, sums, w);
     const auto& place = s.placements[static_cast<std::size_t>(slot)];

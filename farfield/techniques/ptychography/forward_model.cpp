@@ -78,9 +78,10 @@ ModulusTask ForwardModel::task(const State& state, Index slot, const Workspace& 
   return t;
 }
 
-ModulusSums ForwardModel::residuals(const State& state, Index slot, Workspace& w) const {
+ModulusSums ForwardModel::residuals(const State& state, Index slot, Workspace& w, bool newton) const {
   for (cfloat* psi : w.psi) propagator_.forward(psi);
   ModulusTask t = task(state, slot, w);
+  t.newton = newton;
   t.background_gradient = w.background_gradient.empty() ? nullptr : w.background_gradient.data();
   const ModulusSums sums = kernels_->modulus(t);
   for (cfloat* psi : w.psi) propagator_.adjoint(psi);

@@ -53,7 +53,8 @@ public:
   const cfloat* shifted(const State&, Index slot, const cfloat* tile, cfloat* out, Workspace& w) const;
 
   /// w.psi: exit waves -> residuals chi at the sample, by way of the detector.
-  ModulusSums residuals(const State&, Index slot, Workspace& w) const;
+  /// `newton`: see ModulusTask; without it chi is the (negative) gradient of the cost.
+  ModulusSums residuals(const State&, Index slot, Workspace& w, bool newton = false) const;
   /// As residuals(), but only the sums (one propagation; w.psi is spoilt).
   ModulusSums compare(const State&, Index slot, Workspace& w) const;
 

@@ -52,16 +52,19 @@ struct ModulusTask {
   float intensity_scale = 1;          ///< I_model = intensity_scale sum_m |psi_m|^2 + background
   float residual_scale = 1;
   Likelihood likelihood = Likelihood::amplitude;
+  /// Poisson only: psi' - psi is the Newton step along psi, psi (I - I_model) / (I + I_model), which is bounded where
+  /// the plain gradient psi (I / I_model - 1) has no bound. For the algorithms that take steps of order one.
+  bool newton = false;
   float* background_gradient = nullptr;  ///< n, += d cost / d background, negated; null: not wanted
 };
 
 struct ModulusSums {
-  double cost = 0;             ///< sum over valid pixels of (sqrt(I_model) - sqrt(I))^2
-  double abs_difference = 0;   ///< sum of |sqrt(I_model) - sqrt(I)|
-  double amplitude = 0;        ///< sum of sqrt(I)
+  double cost = 0;  ///< sum over valid pixels of (sqrt(I_model) - sqrt(I))^2
+  double abs_difference = 0;  ///< sum of |sqrt(I_model) - sqrt(I)|
+  double amplitude = 0;  ///< sum of sqrt(I)
   double model_intensity = 0;  ///< sum of I_model
   double measured_intensity = 0;
-  double valid = 0;            ///< number of valid pixels
+  double valid = 0;  ///< number of valid pixels
   ModulusSums& operator+=(const ModulusSums& o) {
     cost += o.cost;
     abs_difference += o.abs_difference;

@@ -112,8 +112,8 @@ void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int mo
     pb.push_back(b[static_cast<std::size_t>(m)].data());
   }
   std::vector<float> ga(static_cast<std::size_t>(n)), gb(static_cast<std::size_t>(n));
-  ModulusTask task{n, modes,   pa.data(), counts.data(), core::dtype_of<T>, nullptr,
-                   0, nullptr, 0.7F,      0.25F,         likelihood,        nullptr};
+  ModulusTask task{n,       modes, pa.data(), counts.data(), core::dtype_of<T>, nullptr, 0,
+                   nullptr, 0.7F,  0.25F,     likelihood,    everything,        nullptr};
   if (everything) {
     task.valid = valid.data();
     task.background = background.data();

@@ -81,7 +81,7 @@ ModulusSums modulus_of(const ModulusTask& t) {
   const Vec scale = set(t.intensity_scale), residual = set(t.residual_scale), one = set(1), zero = set(0),
             tiny = set(1e-30F);
   const Vec saturation = set(t.saturation);
-  const bool poisson = t.likelihood == Likelihood::poisson;
+  const bool poisson = t.likelihood == Likelihood::poisson, newton = poisson && t.newton;
   ModulusSums sums;
   for (Index begin = 0; begin < t.n; begin += kBlock * kLanes) {
     const Index end = std::min(t.n, begin + kBlock * kLanes);
@@ -128,7 +128,7 @@ ModulusSums modulus_of(const ModulusTask& t) {
       const Vec r_model = rsqrt(max(model, tiny)), root = measured * rsqrt(max(measured, tiny)),
                 root_model = model * r_model;
       const Vec ratio = root * r_model, d = root_model - root;
-      Vec factor = (poisson ? ratio * ratio : ratio) - one;
+      Vec gradient = (poisson ? ratio * ratio : ratio) - one;
       Vec weight = one;
       if constexpr (std::is_same_v<decltype(part), Part>) {
         float lanes[kLanes];
@@ -137,7 +137,8 @@ ModulusSums modulus_of(const ModulusTask& t) {
       }
       if (t.valid != nullptr) weight = weight * load(t.valid + i, part);
       if (t.saturation > 0) weight = keep_if_less(measured, saturation, weight);
-      factor = factor * weight;
+      gradient = gradient * weight;
+      const Vec factor = newton ? gradient / fma(ratio, ratio, one) : gradient;
       const Vec wd = weight * d;
       cost = fma(wd, d, cost);
       difference = difference + abs(wd);
@@ -146,7 +147,7 @@ ModulusSums modulus_of(const ModulusTask& t) {
       measured_sum = fma(weight, measured, measured_sum);
       valid_sum = valid_sum + weight;
       if (t.background_gradient != nullptr)
-        store(t.background_gradient + i, load(t.background_gradient + i, part) + factor, part);
+        store(t.background_gradient + i, load(t.background_gradient + i, part) + gradient, part);
       Vec fa, fb;
       twice(factor * residual, fa, fb);
       if constexpr (kOneMode) {

@@ -55,11 +55,12 @@ ModulusSums modulus(const ModulusTask& t) {
             (t.background != nullptr ? static_cast<double>(t.background[i]) : 0.0);
     const bool valid =
         (t.valid == nullptr || t.valid[i] != 0) && (t.saturation == 0 || measured < static_cast<double>(t.saturation));
-    double factor = 0;
+    double gradient = 0, factor = 0;
     if (valid) {
       const double amplitude = std::sqrt(measured), modelled = std::sqrt(model), d = modelled - amplitude;
       const double ratio = amplitude / std::max(modelled, 1e-15);
-      factor = (t.likelihood == Likelihood::amplitude ? ratio : ratio * ratio) - 1;
+      gradient = (t.likelihood == Likelihood::amplitude ? ratio : ratio * ratio) - 1;
+      factor = t.newton && t.likelihood == Likelihood::poisson ? gradient / (ratio * ratio + 1) : gradient;
       sums.cost += d * d;
       sums.abs_difference += std::abs(d);
       sums.amplitude += amplitude;
@@ -67,7 +68,7 @@ ModulusSums modulus(const ModulusTask& t) {
       sums.measured_intensity += measured;
       sums.valid += 1;
     }
-    if (t.background_gradient != nullptr) t.background_gradient[i] += static_cast<float>(factor);
+    if (t.background_gradient != nullptr) t.background_gradient[i] += static_cast<float>(gradient);
     for (int m = 0; m < t.modes; ++m) t.psi[m][i] *= static_cast<float>(factor) * t.residual_scale;
   }
   return sums;

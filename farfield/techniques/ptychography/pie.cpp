@@ -66,7 +66,7 @@ private:
     Workspace& w = pass.workspaces[0];
     const Index n = s.shape.size(), stride = s.object_stride();
     pass.model.exit_waves(s, slot, w);
-    const ModulusSums sums = pass.model.residuals(s, slot, w);
+    const ModulusSums sums = pass.model.residuals(s, slot, w, true);
     pass.observe(slot, sums, w);
     if (probe_age_++ % kProbeMaxLife == 0) {  // one update hardly moves max |P|^2
       probe_max2_ = 0;
