@@ -62,10 +62,9 @@ public:
     }
     shifts_.resize(s.y.size());
     const ModulusSums sums = gradient(pass);
-    if (pass.stop.stop_requested()) return sums;
+    if (stopped_) return {};
     choose_direction(pass, sums);
-    const double step = line_search(pass);
-    if (!pass.stop.stop_requested()) move(pass, step);
+    move(pass, line_search(pass));
     return sums;
   }
 
@@ -127,11 +126,13 @@ private:
     const Index n = s.shape.size(), nx = s.shape.nx, stride = s.object_stride();
     const int moving = moving_modes(pass);
     batch_.begin(pass);
+    stopped_ = false;
     pass.pool.run([&](int thread) {
       Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
       w.reset();
       for (const Index slot : batch_.share(thread)) {
-        if (pass.stop.stop_requested()) return;
+        if (stopped(pass)) stopped_ = true;
+        if (stopped_) return;
         pass.model.exit_waves(s, slot, w);
         const ModulusSums sums = pass.model.residuals(s, slot, w);
         batch_.sums(thread) += sums;
@@ -151,7 +152,7 @@ private:
         }
       }
     });
-    if (!pass.stop.stop_requested()) batch_.finish(pass.pool, k, pass.sharing);
+    if (!stopped_) batch_.finish(pass.pool, k, pass.sharing);
     return batch_.total();
   }
 
@@ -296,7 +297,6 @@ private:
         c.push_back(tiles.c.data() + m * n);
       }
       share(thread, [&](Index slot) {
-        if (pass.stop.stop_requested()) return;
         const Placement& place = s.placements[static_cast<std::size_t>(slot)];
         ObjectLine object{s.window(slot), stride, object_direction_.data() + place.oy * stride + place.ox, stride,
                           nullptr};
@@ -354,6 +354,7 @@ private:
   }
 
   FullBatch batch_;
+  std::atomic<bool> stopped_ = false;  ///< before the gradient was complete; nothing has changed then
   std::vector<LineTiles> tiles_;
   core::Array<cfloat, 2> object_direction_;
   core::Array<cfloat, 2> object_before_;  ///< scaled gradient of the last iteration

@@ -9,6 +9,9 @@
 
 namespace farfield::techniques::ptychography {
 
+/// Whether a pass ends early. Several processes end it together: one alone would leave the others waiting for sums.
+inline bool stopped(const Pass& pass) { return pass.sharing.size() == 1 && pass.stop.stop_requested(); }
+
 class FullBatch {
 public:
   /// Some rows of a pattern's window, and where they are summed.

@@ -53,7 +53,8 @@ Scheme raar(double b) {
   return {{beta, 1, 0}, {(1 - beta) * beta, 1 - beta, 1 - 2 * beta}, {beta - 1, 1, 2}, {1 - beta, 0, 0}, 0};
 }
 
-/// Every so many patterns, in turns, are compared with the model P O itself: the cost of an iteration is theirs.
+/// Of scans that are not small every so many patterns, in turns, are compared with the model P O itself; the cost of a
+/// pass is theirs.
 constexpr Index kCostStride = 16;
 /// An object pixel is held back like this much of the probe's strongest pixel: the reflections would blow up the dark.
 constexpr float kInertia = 0.1F;
@@ -71,9 +72,10 @@ public:
   }
 
   ModulusSums iterate(Pass& pass) override {
+    if (stopped(pass)) return {};  // later it goes to the end: half of the waves cannot be moved
     follow_positions(pass);
     const ModulusSums sums = visit(pass);
-    if (!pass.stop.stop_requested()) solve(pass);
+    solve(pass);
     return sums;
   }
 
@@ -103,7 +105,7 @@ public:
 private:
   struct Wave {
     core::Array<cfloat, 3> w;  ///< (mode, y, x); empty: the pattern is new
-    Index y = 0, x = 0;        ///< window's corner in whole pixels, as positions count
+    Index y = 0, x = 0;  ///< window's corner in whole pixels, as positions count
   };
 
   static int moving_modes(const Pass& pass) {
@@ -136,20 +138,21 @@ private:
     const bool compare_all = pass.refine_positions ||
                              (pass.options.fit_intensity && pass.options.intensity_plan.active(pass.iteration)) ||
                              !pass.workspaces[0].background_gradient.empty();
+    compared_.assign(waves_.size(), compare_all ? 1 : 0);
+    const auto n = static_cast<Index>(pass.slots.size()), apart = n < 4 * kCostStride ? 1 : kCostStride;
+    for (Index i = pass.iteration % apart; i < n; i += apart)
+      compared_[static_cast<std::size_t>(pass.slots[static_cast<std::size_t>(i)])] = 1;
     pass.pool.run([&](int thread) {
       const auto& slots = batch_.share(thread);
       for (std::size_t i = 0; i < slots.size(); ++i) {
-        if (pass.stop.stop_requested()) return;
-        const bool compared = compare_all || (slots[i] + pass.iteration) % kCostStride == 0 ||
-                              static_cast<Index>(slots.size()) < kCostStride;
-        visit(pass, slots[i], i + 1 < slots.size() ? slots[i + 1] : -1, thread, compared);
+        visit(pass, slots[i], i + 1 < slots.size() ? slots[i + 1] : -1, thread);
       }
     });
-    if (!pass.stop.stop_requested()) batch_.finish(pass.pool, pass.model.kernels(), pass.sharing);
+    batch_.finish(pass.pool, pass.model.kernels(), pass.sharing);
     return batch_.total();
   }
 
-  void visit(Pass& pass, Index slot, Index next, int thread, bool compared) {
+  void visit(Pass& pass, Index slot, Index next, int thread) {
     State& s = pass.state;
     const Kernels& k = pass.model.kernels();
     const ProjectionKernels& projection = cpu_projection_kernels(k.isa);
@@ -166,6 +169,7 @@ private:
       for (int m = 0; m < s.modes(); ++m)
         k.axpy(n, scheme_.start.model, w.psi[static_cast<std::size_t>(m)], wave.w.data() + m * n);
     }
+    const bool compared = compared_[static_cast<std::size_t>(slot)] != 0;
     ModulusSums sums = pass.observations[static_cast<std::size_t>(slot)].sums;
     if (pass.refine_positions) {
       pass.model.exit_waves(s, slot, w);
@@ -263,7 +267,8 @@ private:
   }
 
   Scheme scheme_;
-  std::vector<Wave> waves_;    ///< by slot
+  std::vector<Wave> waves_;  ///< by slot
+  std::vector<std::uint8_t> compared_;  ///< by slot: compared with the model itself in this pass
   FullBatch batch_;
   core::Array<cfloat, 2> object_before_;
 };

@@ -113,7 +113,9 @@ public:
 
     ModulusSums sums = iterate(stop);
     if (tiles_) sums = tiles_->total(sums);
-    const bool whole = !stop.stop_requested() || sums.valid == valid_of_pass_;
+    // A full-batch algorithm ends a pass or gives nothing; what it judges a pass by may differ from pass to pass.
+    const bool whole =
+        !stop.stop_requested() || (algorithm_->full_batch() ? sums.valid > 0 : sums.valid == valid_of_pass_);
     if (!whole) return StepState::working;  // stopped on the way: the pass is made again when it goes on
     valid_of_pass_ = sums.valid;
     empty_cost_ = sums.measured_intensity / sums.valid;
