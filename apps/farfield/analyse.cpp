@@ -45,15 +45,21 @@ int exit_code(const pipeline::Outcome& outcome, const pipeline::FrameTotals& fra
 
 class Analysis {
 public:
-  Analysis(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments, const Session& session)
-      : info_(info), verb_(verb), arguments_(arguments), session_(session),
+  Analysis(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
+           const Session& session)
+      : info_(info),
+        verb_(verb),
+        arguments_(arguments),
+        session_(session),
         common_(common_schema().make(part(arguments.given, common_schema()))),
         options_(analysis_schema().make(part(arguments.given, analysis_schema()))),
         given_(part(arguments.given, verb.options)) {
     if (options_.out.empty() && !verb.out_optional)
-      throw Error(ErrorCode::invalid_argument, fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
     if (options_.out.empty() && (options_.checkpoint_every_s > 0 || options_.preview_every_s > 0))
-      throw Error(ErrorCode::invalid_argument, "--checkpoint-every and --preview-every write to the folder given by --out");
+      throw Error(ErrorCode::invalid_argument,
+                  "--checkpoint-every and --preview-every write to the folder given by --out");
     communicator_ = options_.mpi ? parallel::make_mpi() : parallel::make_alone();
     console_.emplace(ConsoleOptions{common_.json, common_.quiet, isatty(STDERR_FILENO) == 1, !speaks()}, session.clock);
     core::set_log_sink(make_log_sink(*console_, common_.log_level));
@@ -92,11 +98,13 @@ private:
 
     // The reader decodes while the technique computes: two pools.
     core::ThreadPool reading_pool(common_.thread_count()), pool(common_.thread_count());
-    const auto source = io::open_scan(arguments_.inputs.at(0), {input_schema().make(part(arguments_.given, input_schema())).recipe,
-                                                               &reading_pool, kBatchBytes});
+    const auto source =
+        io::open_scan(arguments_.inputs.at(0),
+                      {input_schema().make(part(arguments_.given, input_schema())).recipe, &reading_pool, kBatchBytes});
     const auto& acquisition = source->acquisition();
-    const technique::Resources resources{&pool, communicator_->size() > 1 ? communicator_.get() : nullptr, &session_.clock,
-                                         static_cast<std::uint64_t>(common_.seed), options_.memory_limit_bytes()};
+    const technique::Resources resources{&pool, communicator_->size() > 1 ? communicator_.get() : nullptr,
+                                         &session_.clock, static_cast<std::uint64_t>(common_.seed),
+                                         options_.memory_limit_bytes()};
     const auto technique = verb_.analyse(given_, resources);
 
     const pipeline::CheckpointHeader header = checkpoint_header(acquisition);
@@ -139,13 +147,16 @@ private:
     if (checkpoint_written) summary.files.push_back(folder->checkpoint());
     console_->summary(summary);
     if (outcome.stopped)
-      console_->note(checkpoint_written ? fmt::format("interrupted; go on with --resume {}", folder->checkpoint().string())
-                                        : "interrupted");
+      console_->note(checkpoint_written
+                         ? fmt::format("interrupted; go on with --resume {}", folder->checkpoint().string())
+                         : "interrupted");
     return exit_code(outcome, frames);
   }
 
   pipeline::CheckpointHeader checkpoint_header(const model::Acquisition& acquisition) const {
-    return {info_.name, verb_.name, acquisition.checksum,
+    return {info_.name,
+            verb_.name,
+            acquisition.checksum,
             {{"version", version()},
              {"revision", git_revision()},
              {"instruction_set", std::string(core::name(core::isa()))},
@@ -187,7 +198,9 @@ Command analyse_command(const technique::TechniqueInfo& technique, const techniq
           verb.summary,
           {"SCAN"},
           {verb.options, analysis_schema(), input_schema(), common_schema()},
-          [&](const Arguments& arguments, const Session& session) { return Analysis(technique, verb, arguments, session).run(); }};
+          [&](const Arguments& arguments, const Session& session) {
+            return Analysis(technique, verb, arguments, session).run();
+          }};
 }
 
 }  // namespace farfield::apps

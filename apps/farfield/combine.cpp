@@ -12,7 +12,8 @@
 namespace farfield::apps {
 namespace {
 
-int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments, const Session& session) {
+int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
+            const Session& session) {
   const auto common = common_schema().make(part(arguments.given, common_schema()));
   const auto out = out_folder_schema().make(part(arguments.given, out_folder_schema())).out;
   const auto given = part(arguments.given, verb.options);
@@ -20,7 +21,8 @@ int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, c
   Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
   try {
     if (out.empty() && !verb.out_optional)
-      throw core::Error(core::ErrorCode::invalid_argument, fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
+      throw core::Error(core::ErrorCode::invalid_argument,
+                        fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
     std::optional<pipeline::ResultFolder> folder;
     if (!out.empty()) folder.emplace(out);
     std::vector<model::Product> products;
@@ -47,11 +49,12 @@ Command combine_command(const technique::TechniqueInfo& technique, const techniq
   std::vector<std::string> inputs;
   for (std::size_t i = 0; i < verb.inputs.size(); ++i)
     inputs.push_back(verb.inputs.size() == 1 ? "PRODUCT" : std::string(1, static_cast<char>('A' + i)));
-  return {{technique.name, verb.name},
-          verb.summary,
-          inputs,
-          {verb.options, out_folder_schema(), common_schema()},
-          [&](const Arguments& arguments, const Session& session) { return combine(technique, verb, arguments, session); }};
+  return {
+      {technique.name, verb.name},
+      verb.summary,
+      inputs,
+      {verb.options, out_folder_schema(), common_schema()},
+      [&](const Arguments& arguments, const Session& session) { return combine(technique, verb, arguments, session); }};
 }
 
 }  // namespace farfield::apps

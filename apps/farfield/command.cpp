@@ -31,7 +31,8 @@ std::vector<std::string> Command::groups() const {
   std::vector<std::string> out;
   for (const auto& schema : options)
     for (const auto& info : schema.options())
-      if (const auto heading = heading_of(info); std::find(out.begin(), out.end(), heading) == out.end()) out.push_back(heading);
+      if (const auto heading = heading_of(info); std::find(out.begin(), out.end(), heading) == out.end())
+        out.push_back(heading);
   return out;
 }
 

@@ -117,8 +117,8 @@ private:
         Flag& flag = leaf.flags[info.name];
         flag.is_boolean = info.type == OptionType::boolean;
         const std::string dashes = "--" + info.name;
-        flag.option = flag.is_boolean ? at->add_flag(dashes + ",!--no-" + info.name, flag.on)
-                                      : at->add_option(dashes, flag.text);
+        flag.option =
+            flag.is_boolean ? at->add_flag(dashes + ",!--no-" + info.name, flag.on) : at->add_option(dashes, flag.text);
       }
     if (command.options.empty()) return;
     at->add_option("--config", leaf.config_file);
@@ -127,8 +127,9 @@ private:
 
   [[noreturn]] static void refuse(const Command& command, const std::string& extra) {
     if (!extra.starts_with("-"))
-      throw Error(ErrorCode::invalid_argument, fmt::format("unexpected argument {}; `farfield {}` takes {}", extra, command.name(),
-                                                           command.inputs.empty() ? "none" : fmt::format("{}", fmt::join(command.inputs, " "))));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("unexpected argument {}; `farfield {}` takes {}", extra, command.name(),
+                              command.inputs.empty() ? "none" : fmt::format("{}", fmt::join(command.inputs, " "))));
     const std::string typed = extra.substr(0, extra.find('='));
     std::vector<std::string> known{"--config", "--print-config", "--help"};
     for (const auto& schema : command.options)
@@ -137,17 +138,19 @@ private:
         if (info.type == OptionType::boolean) known.push_back("--no-" + info.name);
       }
     const auto near = core::nearest_name(typed, known);
-    throw Error(ErrorCode::invalid_argument, fmt::format("unknown option {} of `farfield {}`; {}", typed, command.name(),
-                                                         near ? "did you mean " + *near + "?" : "--help lists them"));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("unknown option {} of `farfield {}`; {}", typed, command.name(),
+                            near ? "did you mean " + *near + "?" : "--help lists them"));
   }
 
   [[noreturn]] static void unknown_command(const CLI::App& at, const std::string& word) {
     std::vector<std::string> known;
     for (const auto* sub : at.get_subcommands([](const CLI::App*) { return true; })) known.push_back(sub->get_name());
     const auto near = core::nearest_name(word, known);
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("unknown {} {}; {}", word.starts_with("-") ? "option" : "command", word,
-                            near ? "did you mean " + *near + "?" : fmt::format("there are: {}", fmt::join(known, ", "))));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("unknown {} {}; {}", word.starts_with("-") ? "option" : "command", word,
+                    near ? "did you mean " + *near + "?" : fmt::format("there are: {}", fmt::join(known, ", "))));
   }
 
   static void check_inputs(const CommandLine& line) {
@@ -157,7 +160,8 @@ private:
     if (line.inputs.size() < least || line.inputs.size() > line.command->inputs.size())
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("`farfield {}` takes {}; {} given", line.command->name(),
-                              line.command->inputs.empty() ? "no argument" : fmt::format("{}", fmt::join(line.command->inputs, " ")),
+                              line.command->inputs.empty() ? "no argument"
+                                                           : fmt::format("{}", fmt::join(line.command->inputs, " ")),
                               line.inputs.empty() ? "none" : fmt::format("{}", fmt::join(line.inputs, " "))));
   }
 

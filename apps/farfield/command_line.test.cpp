@@ -41,7 +41,8 @@ struct CommandLineTest : testing::Test {
     }
     return "no error";
   }
-  core::OptionValues resolved(const std::vector<std::string>& words, const std::map<std::string, std::string>& environment) {
+  core::OptionValues resolved(const std::vector<std::string>& words,
+                              const std::map<std::string, std::string>& environment) {
     return resolve(parse(words), [&](const std::string& name) -> std::optional<std::string> {
       const auto it = environment.find(name);
       return it == environment.end() ? std::nullopt : std::optional(it->second);
@@ -51,12 +52,15 @@ struct CommandLineTest : testing::Test {
 };
 
 TEST_F(CommandLineTest, FlagsOfEveryKind) {
-  const auto line = parse({"ptychography", "reconstruct", "scan.cxi", "--probe-modes", "3", "--refine-positions", "--no-orthogonalise",
-                           "--alpha=-0.5", "--powers", "1,0.5", "--note", "a b"});
+  const auto line = parse({"ptychography", "reconstruct", "scan.cxi", "--probe-modes", "3", "--refine-positions",
+                           "--no-orthogonalise", "--alpha=-0.5", "--powers", "1,0.5", "--note", "a b"});
   EXPECT_EQ(line.command, &commands[0]);
   EXPECT_EQ(line.inputs, std::vector<std::string>{"scan.cxi"});
-  EXPECT_EQ(line.flags, (std::map<std::string, std::string>{{"probe-modes", "3"}, {"refine-positions", "true"},
-                                                            {"orthogonalise", "false"}, {"alpha", "-0.5"}, {"powers", "1,0.5"},
+  EXPECT_EQ(line.flags, (std::map<std::string, std::string>{{"probe-modes", "3"},
+                                                            {"refine-positions", "true"},
+                                                            {"orthogonalise", "false"},
+                                                            {"alpha", "-0.5"},
+                                                            {"powers", "1,0.5"},
                                                             {"note", "a b"}}));
 }
 
@@ -65,14 +69,16 @@ TEST_F(CommandLineTest, NegativeNumbersAreValues) {
 }
 
 TEST_F(CommandLineTest, AFileMayHaveTheNameOfACommand) {
-  EXPECT_EQ(parse({"ptychography", "compare", "help", "ptychography"}).inputs, (std::vector<std::string>{"help", "ptychography"}));
+  EXPECT_EQ(parse({"ptychography", "compare", "help", "ptychography"}).inputs,
+            (std::vector<std::string>{"help", "ptychography"}));
 }
 
 TEST_F(CommandLineTest, AWrongNameSuggestsTheNearest) {
   EXPECT_EQ(message({"ptychography", "reconstruct", "s", "--probe-mode", "3"}),
             "unknown option --probe-mode of `farfield ptychography reconstruct`; did you mean --probe-modes?");
   EXPECT_EQ(message({"ptychography", "reconstruct", "s", "--no-refine-position"}),
-            "unknown option --no-refine-position of `farfield ptychography reconstruct`; did you mean --no-refine-positions?");
+            "unknown option --no-refine-position of `farfield ptychography reconstruct`; did you mean "
+            "--no-refine-positions?");
   EXPECT_EQ(message({"ptychography", "recontruct"}), "unknown command recontruct; did you mean reconstruct?");
   EXPECT_EQ(message({"ptycho"}), "unknown command ptycho; there are: ptychography, help");
 }
@@ -80,7 +86,8 @@ TEST_F(CommandLineTest, AWrongNameSuggestsTheNearest) {
 TEST_F(CommandLineTest, TheNumberOfInputsIsChecked) {
   EXPECT_EQ(message({"ptychography", "reconstruct"}), "`farfield ptychography reconstruct` takes SCAN; none given");
   EXPECT_EQ(message({"ptychography", "compare", "a"}), "`farfield ptychography compare` takes A B; a given");
-  EXPECT_EQ(message({"ptychography", "reconstruct", "a", "b"}), "unexpected argument b; `farfield ptychography reconstruct` takes SCAN");
+  EXPECT_EQ(message({"ptychography", "reconstruct", "a", "b"}),
+            "unexpected argument b; `farfield ptychography reconstruct` takes SCAN");
   EXPECT_EQ(message({"ptychography"}), "farfield ptychography what? `farfield ptychography --help` lists the commands");
   EXPECT_EQ(message({}), "farfield what? `farfield --help` lists the commands");
   EXPECT_EQ(parse({"help"}).inputs.size(), 0U);
@@ -89,8 +96,8 @@ TEST_F(CommandLineTest, TheNumberOfInputsIsChecked) {
 
 TEST_F(CommandLineTest, HelpIsGroupedAndNamesDefaults) {
   const auto text = parse({"ptychography", "reconstruct", "--help"}).text;
-  for (const char* part : {"Usage: farfield ptychography reconstruct", "SCAN", "\nProbe\n", "\nPositions\n", "--probe-modes", "modes [1]",
-                           "--[no-]refine-positions", "orthogonalise [on]"})
+  for (const char* part : {"Usage: farfield ptychography reconstruct", "SCAN", "\nProbe\n", "\nPositions\n",
+                           "--probe-modes", "modes [1]", "--[no-]refine-positions", "orthogonalise [on]"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   EXPECT_EQ(help_text(commands, {"ptychography", "reconstruct"}), text);
   EXPECT_NE(help_text(commands, {}).find("ptychography"), std::string::npos);
@@ -117,7 +124,9 @@ TEST_F(CommandLineTest, AWrongValueNamesThePlaceItCameFrom) {
     resolved({"ptychography", "reconstruct", "s"}, {{"FARFIELD_PROBE_MODES", "0"}});
     FAIL();
   } catch (const core::Error& e) {
-    EXPECT_STREQ(e.what(), "option probe-modes = 0 must be a whole number from 1 to 64 (environment variable FARFIELD_PROBE_MODES)");
+    EXPECT_STREQ(
+        e.what(),
+        "option probe-modes = 0 must be a whole number from 1 to 64 (environment variable FARFIELD_PROBE_MODES)");
   }
   const std::string path = testing::TempDir() + "farfield_wrong.toml";
   const auto config = [&](const char* text) -> std::string {
@@ -131,15 +140,19 @@ TEST_F(CommandLineTest, AWrongValueNamesThePlaceItCameFrom) {
     }
     return "no error";
   };
-  EXPECT_EQ(config("alpha = 0\nprobe-mode = 3\n"), "unknown option probe-mode; did you mean probe-modes? (" + path + ":2)");
+  EXPECT_EQ(config("alpha = 0\nprobe-mode = 3\n"),
+            "unknown option probe-mode; did you mean probe-modes? (" + path + ":2)");
   EXPECT_EQ(config("alpha = 7\n"), "option alpha = 7 must be a number from -1 to 1 (" + path + ":1)");
   EXPECT_EQ(config("[table]\n"), "unknown option table (" + path + ":1)");
   EXPECT_EQ(config("alpha = \n").substr(0, 8), "not TOML");
 }
 
 TEST_F(CommandLineTest, PrintedOptionsCanBeReadBack) {
-  const core::OptionValues given{{"probe-modes", std::int64_t{4}}, {"note", std::string("a \"b\" \\ \n")}, {"powers", std::vector<double>{1, 2.5}},
-                                 {"refine-positions", true}, {"alpha", 1.0}};
+  const core::OptionValues given{{"probe-modes", std::int64_t{4}},
+                                 {"note", std::string("a \"b\" \\ \n")},
+                                 {"powers", std::vector<double>{1, 2.5}},
+                                 {"refine-positions", true},
+                                 {"alpha", 1.0}};
   const std::string path = testing::TempDir() + "farfield_printed.toml";
   std::FILE* file = std::fopen(path.c_str(), "w");
   std::fputs(to_toml(commands[0], given).c_str(), file);
@@ -164,7 +177,8 @@ TEST(Commands, NoOptionOfATechniqueHasTheNameOfOneOfTheProgram) {
 TEST(Commands, EveryVerbDoesOneThing) {
   for (const auto* technique : techniques())
     for (const auto& verb : technique->verbs) {
-      EXPECT_EQ((verb.analyse ? 1 : 0) + (verb.combine ? 1 : 0) + (verb.simulate ? 1 : 0), 1) << technique->name << " " << verb.name;
+      EXPECT_EQ((verb.analyse ? 1 : 0) + (verb.combine ? 1 : 0) + (verb.simulate ? 1 : 0), 1)
+          << technique->name << " " << verb.name;
       EXPECT_FALSE(verb.summary.empty() || verb.summary.ends_with("."));
     }
 }

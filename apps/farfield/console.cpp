@@ -26,7 +26,8 @@ std::string dump(const Json& object) { return object.dump(-1, ' ', false, Json::
 
 std::string duration(double seconds) {
   const auto s = static_cast<std::int64_t>(std::llround(seconds));
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60) : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
+                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 /// Quoted where a value would not be one word.
@@ -56,14 +57,16 @@ void Console::progress(const technique::Progress& p) {
     line["seconds"] = number(p.seconds);
     json_line(dump(line));
   }
-  std::string text = p.iterations > 0 ? fmt::format("{}/{}", p.iteration, p.iterations) : fmt::format("{}", p.iteration);
+  std::string text =
+      p.iterations > 0 ? fmt::format("{}/{}", p.iteration, p.iterations) : fmt::format("{}", p.iteration);
   for (const auto& [name, v] : p.values) text += fmt::format("  {} {:.5g}", name, v);
   const double elapsed = now - first_progress_->first;
   const auto done = p.iteration - first_progress_->second;
   if (elapsed > 0 && done > 0) {
     const double rate = static_cast<double>(done) / elapsed;
     text += fmt::format("  {:.3g} it/s", rate);
-    if (p.iterations > p.iteration) text += fmt::format("  {} left", duration(static_cast<double>(p.iterations - p.iteration) / rate));
+    if (p.iterations > p.iteration)
+      text += fmt::format("  {} left", duration(static_cast<double>(p.iterations - p.iteration) / rate));
   }
   status(text, p.iterations > 0 ? static_cast<double>(p.iteration) / static_cast<double>(p.iterations) : -1);
 }
@@ -150,7 +153,10 @@ void Console::summary(const Summary& s) {
   if (options_.silent) return;
   end_progress();
   if (options_.json) {
-    Json line{{"message_type", "summary"}, {"state", s.state}, {"seconds", number(s.seconds)}, {"metrics", numbers(s.metrics)}};
+    Json line{{"message_type", "summary"},
+              {"state", s.state},
+              {"seconds", number(s.seconds)},
+              {"metrics", numbers(s.metrics)}};
     if (s.frames) line["frames"] = Json::parse(pipeline::to_json(*s.frames));
     line["files"] = Json::array();
     for (const auto& file : s.files) line["files"].push_back(file.string());
@@ -172,7 +178,8 @@ struct ConsoleLog final : core::LogSink {
     if (level < least) return;
     static constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
     try {
-      std::string line = fmt::format("level={} event={}", kNames[static_cast<int>(level)], log_value(std::string(event)));
+      std::string line =
+          fmt::format("level={} event={}", kNames[static_cast<int>(level)], log_value(std::string(event)));
       for (const auto& field : fields) line += fmt::format(" {}={}", field.key, log_value(field.value));
       console.log_line(line);
     } catch (...) {  // a log line is not worth a crash

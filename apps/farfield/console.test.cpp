@@ -23,7 +23,9 @@ struct Captured {
   }
 };
 
-technique::Progress at(std::int64_t iteration) { return {iteration, 64, 0.5 * static_cast<double>(iteration), {{"cost", 1.5}, {"r_factor", NAN}}}; }
+technique::Progress at(std::int64_t iteration) {
+  return {iteration, 64, 0.5 * static_cast<double>(iteration), {{"cost", 1.5}, {"r_factor", NAN}}};
+}
 
 TEST(Console, JsonIsOneObjectALineAndNothingElseOnStdout) {
   Captured io;
@@ -33,15 +35,18 @@ TEST(Console, JsonIsOneObjectALineAndNothingElseOnStdout) {
     console.reading(1, 2);
     console.progress(at(1));
     console.warning("doubtful \"geometry\"\n");
-    console.summary({"converged", 3.5, {{"final_cost", 0.25}, {"bad", INFINITY}}, pipeline::FrameTotals{}, {"out/result.cxi"}});
+    console.summary(
+        {"converged", 3.5, {{"final_cost", 0.25}, {"bad", INFINITY}}, pipeline::FrameTotals{}, {"out/result.cxi"}});
     console.error(core::Error(core::ErrorCode::conflict, "exists").at("here"));
   }
   std::istringstream lines(Captured::text(io.out));
   std::vector<nlohmann::json> objects;
   for (std::string line; std::getline(lines, line);) objects.push_back(nlohmann::json::parse(line));
   ASSERT_EQ(objects.size(), 4U);
-  EXPECT_EQ(objects[0], nlohmann::json::parse(
-                            R"({"message_type":"iteration","iteration":1,"iterations":64,"cost":1.5,"r_factor":null,"seconds":0.5})"));
+  EXPECT_EQ(
+      objects[0],
+      nlohmann::json::parse(
+          R"({"message_type":"iteration","iteration":1,"iterations":64,"cost":1.5,"r_factor":null,"seconds":0.5})"));
   EXPECT_EQ(objects[1].at("message_type"), "warning");
   EXPECT_EQ(objects[2].at("message_type"), "summary");
   EXPECT_EQ(objects[2].at("metrics").at("final_cost"), 0.25);

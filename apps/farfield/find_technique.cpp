@@ -8,8 +8,10 @@ namespace {
 
 [[noreturn]] void unknown(const char* what, const std::string& name, const std::vector<std::string>& known) {
   const auto near = core::nearest_name(name, known);
-  throw core::Error(core::ErrorCode::not_found, fmt::format("no {} {}; {}", what, name,
-                                                            near ? "did you mean " + *near + "?" : fmt::format("there are: {}", fmt::join(known, ", "))));
+  throw core::Error(
+      core::ErrorCode::not_found,
+      fmt::format("no {} {}; {}", what, name,
+                  near ? "did you mean " + *near + "?" : fmt::format("there are: {}", fmt::join(known, ", "))));
 }
 
 }  // namespace

@@ -47,7 +47,8 @@ std::string wrapped(const std::string& text, std::size_t indent) {
 }
 
 std::string row(const std::string& left, const std::string& right) {
-  const std::string gap = left.size() + 2 < kColumn ? std::string(kColumn - left.size() - 2, ' ') : "\n" + std::string(kColumn, ' ');
+  const std::string gap =
+      left.size() + 2 < kColumn ? std::string(kColumn - left.size() - 2, ' ') : "\n" + std::string(kColumn, ' ');
   return fmt::format("  {}{}{}\n", left, gap, wrapped(right, kColumn));
 }
 
@@ -67,13 +68,15 @@ std::string flag(const core::OptionInfo& info) {
 std::string described(const core::OptionInfo& info) {
   std::string text = info.help;
   if (info.type == core::OptionType::choice) text += fmt::format(": {}", fmt::join(info.rules.choices, ", "));
-  const std::string fallback = info.type == core::OptionType::boolean ? (std::get<bool>(info.fallback) ? "on" : "off") : core::to_text(info.fallback);
+  const std::string fallback = info.type == core::OptionType::boolean ? (std::get<bool>(info.fallback) ? "on" : "off")
+                                                                      : core::to_text(info.fallback);
   return fallback.empty() ? text : fmt::format("{} [{}]", text, fallback);
 }
 
 std::string command_help(const Command& command) {
-  std::string text = fmt::format("Usage: farfield {}{}{}{}\n{}\n", command.name(), command.inputs.empty() ? "" : " ",
-                                 fmt::join(command.inputs, " "), command.options.empty() ? "" : " [--option ...]", command.summary);
+  std::string text =
+      fmt::format("Usage: farfield {}{}{}{}\n{}\n", command.name(), command.inputs.empty() ? "" : " ",
+                  fmt::join(command.inputs, " "), command.options.empty() ? "" : " [--option ...]", command.summary);
   for (const auto& group : command.groups()) {
     text += fmt::format("\n{}\n", group);
     for (const auto& info : command.group(group)) text += row(flag(info), described(info));
@@ -99,10 +102,12 @@ std::string help_text(const std::vector<Command>& commands, const std::vector<st
     std::vector<std::string> known;
     for (const auto& command : commands) known.push_back(command.name());
     const auto near = core::nearest_name(fmt::format("{}", fmt::join(words, " ")), known);
-    throw core::Error(core::ErrorCode::invalid_argument, fmt::format("no command {}; {}", fmt::join(words, " "),
-                                                                     near ? "did you mean " + *near + "?" : "`farfield help` lists them"));
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("no command {}; {}", fmt::join(words, " "),
+                                  near ? "did you mean " + *near + "?" : "`farfield help` lists them"));
   }
-  std::string text = fmt::format("Usage: farfield {}{}COMMAND\n\nCommands\n{}", fmt::join(words, " "), words.empty() ? "" : " ", rows);
+  std::string text =
+      fmt::format("Usage: farfield {}{}COMMAND\n\nCommands\n{}", fmt::join(words, " "), words.empty() ? "" : " ", rows);
   if (words.empty())
     text = "Farfield couples a light-source instrument to computing while the experiment runs.\n" + text +
            "\n`farfield help COMMAND` tells more; `farfield --version` names this build.\n";

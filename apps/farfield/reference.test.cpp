@@ -20,7 +20,8 @@ TEST(Reference, GeneratedFilesAreUpToDate) {
     std::stringstream stored;
     stored << file.rdbuf();
     EXPECT_TRUE(file.good()) << path << " is missing; `ninja -C build/release generate_reference` writes it";
-    EXPECT_TRUE(stored.str() == text) << path << " is out of date; `ninja -C build/release generate_reference` writes it";
+    EXPECT_TRUE(stored.str() == text) << path
+                                      << " is out of date; `ninja -C build/release generate_reference` writes it";
     if (path.starts_with("api/schemas/")) schemas.insert(path);
   }
   for (const auto& entry : std::filesystem::directory_iterator("api/schemas"))

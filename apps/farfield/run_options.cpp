@@ -45,7 +45,8 @@ const core::BoundSchema<CommonOptions>& common_schema() {
           {.min = 0, .max = 4096, .group = kRunning});
     s.add("seed", &CommonOptions::seed, "of everything random; the same seed gives the same numbers on one thread",
           {.min = 0, .group = kRunning});
-    s.add("json", &CommonOptions::json, "one JSON object a line on stdout (docs/reference/json-lines.md)", {.group = kOutput});
+    s.add("json", &CommonOptions::json, "one JSON object a line on stdout (docs/reference/json-lines.md)",
+          {.group = kOutput});
     s.add("quiet", &CommonOptions::quiet, "no progress on stderr", {.group = kOutput});
     s.add("log-level", &CommonOptions::log_level, "least severe log line shown on stderr",
           {.choices = {"debug", "info", "warning", "error"}, .group = kOutput});
@@ -58,7 +59,8 @@ const core::BoundSchema<InputOptions>& input_schema() {
   static const auto schema = [] {
     core::BoundSchema<InputOptions> s;
     s.add("recipe", &InputOptions::recipe,
-          "how to read any HDF5 file: a TOML file, or the name of a shipped recipe; without it the format is detected", {.group = "Input"});
+          "how to read any HDF5 file: a TOML file, or the name of a shipped recipe; without it the format is detected",
+          {.group = "Input"});
     return s;
   }();
   return schema;
@@ -71,11 +73,13 @@ const core::BoundSchema<AnalysisOptions>& analysis_schema() {
     s.add("out", &O::out, "folder for result.cxi, metrics.json, frames.json and pictures", {.group = kOutput});
     s.add("preview-every", &O::preview_every_s, "write preview_*.png to the folder this often; 0: never",
           {.min = 0, .unit = "s", .group = kOutput});
-    s.add("checkpoint-every", &O::checkpoint_every_s, "write checkpoint.ffc to the folder this often; 0: only when interrupted",
+    s.add("checkpoint-every", &O::checkpoint_every_s,
+          "write checkpoint.ffc to the folder this often; 0: only when interrupted",
           {.min = 0, .unit = "s", .group = kRunning});
     s.add("resume", &O::resume, "go on from this checkpoint", {.group = kRunning});
     s.add("iterate-while-reading", &O::iterate_while_reading,
-          "begin before the whole scan has been read, as with a live source; the result then depends on how fast frames come",
+          "begin before the whole scan has been read, as with a live source; the result then depends on how fast "
+          "frames come",
           {.group = kRunning});
     s.add("memory-limit", &O::memory_limit_GiB, "refuse what needs more memory; 0: what is free",
           {.min = 0, .unit = "GiB", .group = kRunning});
@@ -97,7 +101,8 @@ const core::BoundSchema<OutOptions>& out_folder_schema() {
 const core::BoundSchema<OutOptions>& out_file_schema() {
   static const auto schema = [] {
     core::BoundSchema<OutOptions> s;
-    s.add("out", &OutOptions::out, "file for the scan (.cxi); the truth goes beside it (.truth.cxi)", {.group = kOutput});
+    s.add("out", &OutOptions::out, "file for the scan (.cxi); the truth goes beside it (.truth.cxi)",
+          {.group = kOutput});
     return s;
   }();
   return schema;

@@ -31,7 +31,8 @@ core::OptionValue value_of(const std::string& name, const toml::node& node) {
     }
     if (list.size() == array->size()) return list;
   }
-  throw Error(ErrorCode::invalid_argument, fmt::format("option {} must be a boolean, a number, text or a list of numbers", name));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("option {} must be a boolean, a number, text or a list of numbers", name));
 }
 
 core::OptionValues read_config(const std::string& path, const Command& command) {
@@ -50,7 +51,8 @@ core::OptionValues read_config(const std::string& path, const Command& command) 
       const auto* info = command.find(name);
       if (info == nullptr) {
         const auto near = core::nearest_name(name, command.option_names());
-        throw Error(ErrorCode::invalid_argument, fmt::format("unknown option {}{}", name, near ? "; did you mean " + *near + "?" : ""));
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("unknown option {}{}", name, near ? "; did you mean " + *near + "?" : ""));
       }
       values[name] = core::check_option(*info, value_of(name, node));
     } catch (Error& e) {
@@ -109,7 +111,8 @@ core::OptionValues resolve(const CommandLine& line, const Environment& environme
 }
 
 std::string to_toml(const Command& command, const core::OptionValues& given) {
-  std::string text = fmt::format("# farfield {}: options in effect; a line that begins with # is a default\n", command.name());
+  std::string text =
+      fmt::format("# farfield {}: options in effect; a line that begins with # is a default\n", command.name());
   for (const auto& group : command.groups()) {
     text += fmt::format("\n# {}\n", group);
     for (const auto& info : command.group(group)) {

@@ -21,11 +21,13 @@ fs::path truth_path(fs::path scan) {
   return scan += ".truth.cxi";
 }
 
-void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, const technique::Verb& verb, const core::OptionValues& given,
-                 const CommonOptions& common, Console& console, const Session& session) {
+void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, const technique::Verb& verb,
+                 const core::OptionValues& given, const CommonOptions& common, Console& console,
+                 const Session& session) {
   const double started_s = session.clock.now_s();
   core::ThreadPool pool(common.thread_count());
-  const auto simulation = verb.simulate(given, {&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0});
+  const auto simulation =
+      verb.simulate(given, {&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0});
   const auto& acquisition = simulation->acquisition();
   io::ScanWriter writer(path, acquisition, acquisition.scan.expected_frames);
   core::Index frames = 0;
@@ -34,8 +36,7 @@ void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, con
     frames += static_cast<core::Index>(batch.frames.size());
     console.reading(frames, acquisition.scan.expected_frames);
   };
-  while (simulation->next(session.stop, take)) {
-  }
+  while (simulation->next(session.stop, take)) {}
   if (session.stop.stop_requested())
     throw Error(ErrorCode::cancelled, fmt::format("interrupted after {} frames; nothing was written", frames));
   writer.commit();
@@ -50,13 +51,15 @@ void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, con
   console.summary({"finished", session.clock.now_s() - started_s, metrics, std::nullopt, {path, beside}});
 }
 
-int simulate(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments, const Session& session) {
+int simulate(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
+             const Session& session) {
   const auto common = common_schema().make(part(arguments.given, common_schema()));
   const auto out = out_file_schema().make(part(arguments.given, out_file_schema())).out;
   Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
   try {
     if (out.empty())
-      throw Error(ErrorCode::invalid_argument, fmt::format("`farfield {} {}` needs --out FILE.cxi", info.name, verb.name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("`farfield {} {}` needs --out FILE.cxi", info.name, verb.name));
     simulate_to(out, info, verb, part(arguments.given, verb.options), common, console, session);
     return core::kExitOk;
   } catch (const Error& e) {
@@ -72,7 +75,9 @@ Command simulate_command(const technique::TechniqueInfo& technique, const techni
           verb.summary,
           {},
           {verb.options, out_file_schema(), common_schema()},
-          [&](const Arguments& arguments, const Session& session) { return simulate(technique, verb, arguments, session); }};
+          [&](const Arguments& arguments, const Session& session) {
+            return simulate(technique, verb, arguments, session);
+          }};
 }
 
 }  // namespace farfield::apps

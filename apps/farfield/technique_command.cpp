@@ -45,7 +45,11 @@ Command technique_list_command() {
 }
 
 Command technique_schema_command() {
-  return {{"technique", "schema"}, "JSON Schema of the options: of a technique's verbs, or of one (NAME.VERB)", {"NAME"}, {}, schema};
+  return {{"technique", "schema"},
+          "JSON Schema of the options: of a technique's verbs, or of one (NAME.VERB)",
+          {"NAME"},
+          {},
+          schema};
 }
 
 }  // namespace farfield::apps

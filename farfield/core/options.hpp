@@ -77,7 +77,7 @@ template <class S>
 class BoundSchema : public OptionSchema {
 public:
   template <class M>
-  BoundSchema& add(std::string name, M S::*member, std::string help, OptionRules rules = {}) {
+  BoundSchema& add(std::string name, M S::* member, std::string help, OptionRules rules = {}) {
     return add_at<M>(std::move(name), [member](S& s) -> M& { return s.*member; }, std::move(help), std::move(rules));
   }
 

@@ -20,14 +20,18 @@ template <class T> struct Api;
 template <> struct Api<float> {
   using Plan = fftwf_plan;
   using Complex = fftwf_complex;
-  static Plan plan(int ny, int nx, Complex* a, int sign, unsigned flags) { return fftwf_plan_dft_2d(ny, nx, a, a, sign, flags); }
+  static Plan plan(int ny, int nx, Complex* a, int sign, unsigned flags) {
+    return fftwf_plan_dft_2d(ny, nx, a, a, sign, flags);
+  }
   static void execute(Plan p, Complex* a) { fftwf_execute_dft(p, a, a); }
   static void destroy(Plan p) { fftwf_destroy_plan(p); }
 };
 template <> struct Api<double> {
   using Plan = fftw_plan;
   using Complex = fftw_complex;
-  static Plan plan(int ny, int nx, Complex* a, int sign, unsigned flags) { return fftw_plan_dft_2d(ny, nx, a, a, sign, flags); }
+  static Plan plan(int ny, int nx, Complex* a, int sign, unsigned flags) {
+    return fftw_plan_dft_2d(ny, nx, a, a, sign, flags);
+  }
   static void execute(Plan p, Complex* a) { fftw_execute_dft(p, a, a); }
   static void destroy(Plan p) { fftw_destroy_plan(p); }
 };
@@ -51,8 +55,8 @@ std::shared_ptr<void> plan(core::Index ny, core::Index nx, int sign, FftEffort e
   if (!slot) {
     const auto start = std::chrono::steady_clock::now();
     core::Array<std::complex<T>, 2> scratch({ny, nx});  // planning overwrites its array
-    auto p = Api<T>::plan(static_cast<int>(ny), static_cast<int>(nx), reinterpret_cast<typename Api<T>::Complex*>(scratch.data()),
-                          sign, flags_of(effort));
+    auto p = Api<T>::plan(static_cast<int>(ny), static_cast<int>(nx),
+                          reinterpret_cast<typename Api<T>::Complex*>(scratch.data()), sign, flags_of(effort));
     if (p == nullptr) throw core::Error(core::ErrorCode::internal, "FFTW made no plan");
     slot = std::shared_ptr<void>(p, [](void* q) { Api<T>::destroy(static_cast<typename Api<T>::Plan>(q)); });
     g_planning_s += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -71,16 +75,21 @@ template <class T>
 Fft2<T>::Fft2(core::Index ny, core::Index nx, FftEffort effort) : ny_(ny), nx_(nx) {
   constexpr core::Index kMax = 1 << 20;
   if (ny < 1 || nx < 1 || ny > kMax || nx > kMax)
-    throw core::Error(core::ErrorCode::invalid_argument,
-                      "transform of " + std::to_string(ny) + " x " + std::to_string(nx) + " must be 1 to 1048576 points a side");
+    throw core::Error(
+        core::ErrorCode::invalid_argument,
+        "transform of " + std::to_string(ny) + " x " + std::to_string(nx) + " must be 1 to 1048576 points a side");
   forward_ = plan<T>(ny, nx, FFTW_FORWARD, effort);
   inverse_ = plan<T>(ny, nx, FFTW_BACKWARD, effort);
 }
 
 template <class T>
-void Fft2<T>::forward(std::complex<T>* image) const { execute(forward_, image); }
+void Fft2<T>::forward(std::complex<T>* image) const {
+  execute(forward_, image);
+}
 template <class T>
-void Fft2<T>::inverse(std::complex<T>* image) const { execute(inverse_, image); }
+void Fft2<T>::inverse(std::complex<T>* image) const {
+  execute(inverse_, image);
+}
 
 template class Fft2<float>;
 template class Fft2<double>;

@@ -29,8 +29,9 @@ void compare_with_sum(Index ny, Index nx) {
       for (Index y = 0; y < ny; ++y)
         for (Index x = 0; x < nx; ++x)
           sum += std::complex<double>(image(y, x)) *
-                 std::polar(1.0, -2 * M_PI * (static_cast<double>(u * y) / static_cast<double>(ny) +
-                                              static_cast<double>(v * x) / static_cast<double>(nx)));
+                 std::polar(1.0, -2 * M_PI *
+                                     (static_cast<double>(u * y) / static_cast<double>(ny) +
+                                      static_cast<double>(v * x) / static_cast<double>(nx)));
       EXPECT_LT(std::abs(sum - std::complex<double>(transformed(u, v))), tolerance) << u << " " << v;
     }
 }

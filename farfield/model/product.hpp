@@ -17,16 +17,16 @@ struct Dataset {
   std::vector<std::string> axes{}; ///< slow -> fast: {"y","x"}, {"mode","y","x"}, {"iteration"} ...
   std::string help{};              ///< one line for a reader of the file
   /// How to draw it, where type and axes do not say enough: "none", "log" (logarithmic scale), "abscissa" (the x
-  /// values of the curves over the same axis), "valid" (u8, 1 = good: covers the other images of its shape), "weight" (how much
-  /// each pixel of the other images of its shape was measured).
+  /// values of the curves over the same axis), "valid" (u8, 1 = good: covers the other images of its shape), "weight"
+  /// (how much each pixel of the other images of its shape was measured).
   std::string draw{};
 };
 
 struct Product {
-  std::string technique;           ///< "ptychography"
-  std::string verb;                ///< "reconstruct"
+  std::string technique;  ///< "ptychography"
+  std::string verb;  ///< "reconstruct"
   std::vector<Dataset> datasets;
-  std::map<std::string, double> metrics;          ///< final_cost, iterations ...
+  std::map<std::string, double> metrics;  ///< final_cost, iterations ...
   std::map<std::string, std::string> provenance;  ///< options (JSON), version, instruction_set, input, seed ...
   std::optional<double> pixel_size_y_m, pixel_size_x_m;  ///< of real-space images, where known
   std::optional<double> energy_eV;

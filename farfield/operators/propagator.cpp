@@ -30,8 +30,10 @@ Propagator Propagator::near_field(Index ny, Index nx, const NearField& g, math::
   const double k = 1 / g.wavelength_m;
   for (Index y = 0; y < ny; ++y)
     for (Index x = 0; x < nx; ++x) {
-      const double qy = static_cast<double>(y < (ny + 1) / 2 ? y : y - ny) / (static_cast<double>(ny) * g.pixel_size_y_m);
-      const double qx = static_cast<double>(x < (nx + 1) / 2 ? x : x - nx) / (static_cast<double>(nx) * g.pixel_size_x_m);
+      const double qy =
+          static_cast<double>(y < (ny + 1) / 2 ? y : y - ny) / (static_cast<double>(ny) * g.pixel_size_y_m);
+      const double qx =
+          static_cast<double>(x < (nx + 1) / 2 ? x : x - nx) / (static_cast<double>(nx) * g.pixel_size_x_m);
       const double q2 = qy * qy + qx * qx;
       // The constant phase exp(2 pi i z / lambda) is left out: it is not observable and costs digits.
       if (g.paraxial) {

@@ -40,12 +40,14 @@ public:
     for (const auto& m : messages) {
       // Messages between two ranks do not overtake each other, so the pieces need no tags of their own.
       pieces(m.receive, [&](std::span<std::byte> piece) {
-        MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, m.peer, 0, MPI_COMM_WORLD, &requests.emplace_back());
+        MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, m.peer, 0, MPI_COMM_WORLD,
+                  &requests.emplace_back());
       });
     }
     for (const auto& m : messages) {
       pieces(m.send, [&](std::span<const std::byte> piece) {
-        MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, m.peer, 0, MPI_COMM_WORLD, &requests.emplace_back());
+        MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, m.peer, 0, MPI_COMM_WORLD,
+                  &requests.emplace_back());
       });
       if (m.peer != rank_) sent_ += m.send.size();
     }
@@ -106,7 +108,8 @@ bool built_with_mpi() { return true; }
 namespace farfield::parallel {
 
 std::unique_ptr<Communicator> make_mpi() {
-  throw core::Error(core::ErrorCode::unsupported, "this program was built without MPI; configure with -DFARFIELD_WITH_MPI=ON");
+  throw core::Error(core::ErrorCode::unsupported,
+                    "this program was built without MPI; configure with -DFARFIELD_WITH_MPI=ON");
 }
 
 bool built_with_mpi() { return false; }

@@ -30,7 +30,8 @@ void check_reduce(Communicator& c) {
 void check_same_bits(Communicator& c) {
   // Sums that depend on the order of adding must still be the same everywhere.
   std::vector<float> v(1000);
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = 1.0F / static_cast<float>(1 + i + 77 * static_cast<std::size_t>(c.rank()));
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = 1.0F / static_cast<float>(1 + i + 77 * static_cast<std::size_t>(c.rank()));
   c.all_reduce(v, Reduce::sum);
   std::vector<float> first = v;
   c.broadcast(std::as_writable_bytes(std::span(first)), 0);
@@ -52,7 +53,8 @@ void check_exchange(Communicator& c) {
   std::vector<std::vector<std::byte>> send, receive;
   std::vector<int> peers;
   for (int i = 0; i < c.size(); ++i)
-    if (const int peer = (i * (c.rank() % 2 == 0 ? 1 : c.size() - 1)) % c.size(); peer != c.rank() && std::count(peers.begin(), peers.end(), peer) == 0)
+    if (const int peer = (i * (c.rank() % 2 == 0 ? 1 : c.size() - 1)) % c.size();
+        peer != c.rank() && std::count(peers.begin(), peers.end(), peer) == 0)
       peers.push_back(peer);
   for (const int peer : peers)
     for (int part = 0; part < 2; ++part) {
@@ -65,7 +67,8 @@ void check_exchange(Communicator& c) {
   c.exchange(messages);
   std::size_t sent = 0;
   for (std::size_t i = 0; i < send.size(); ++i) {
-    EXPECT_EQ(receive[i], std::vector<std::byte>(length(peers[i / 2], c.rank()), std::byte(10 * peers[i / 2] + static_cast<int>(i % 2))));
+    EXPECT_EQ(receive[i], std::vector<std::byte>(length(peers[i / 2], c.rank()),
+                                                 std::byte(10 * peers[i / 2] + static_cast<int>(i % 2))));
     sent += send[i].size();
   }
   EXPECT_EQ(c.bytes_sent() - before, sent);

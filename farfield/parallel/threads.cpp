@@ -80,7 +80,8 @@ public:
         const auto& theirs = meeting_.posted<std::span<const Message>>(mine.peer);
         std::size_t& at = next[static_cast<std::size_t>(mine.peer)];
         while (at < theirs.size() && theirs[at].peer != rank_) ++at;
-        if (at == theirs.size()) throw Error(ErrorCode::internal, fmt::format("rank {} has no message for rank {}", mine.peer, rank_));
+        if (at == theirs.size())
+          throw Error(ErrorCode::internal, fmt::format("rank {} has no message for rank {}", mine.peer, rank_));
         const auto& from = theirs[at++].send;
         require(from.size() == mine.receive.size(), from.size(), mine.receive.size());
         if (!from.empty()) std::memcpy(mine.receive.data(), from.data(), from.size());
@@ -103,7 +104,8 @@ private:
     meeting_.wait();
   }
   static void require(bool equal, std::size_t sent, std::size_t expected) {
-    if (!equal) throw Error(ErrorCode::internal, fmt::format("{} bytes were sent where {} were expected", sent, expected));
+    if (!equal)
+      throw Error(ErrorCode::internal, fmt::format("{} bytes were sent where {} were expected", sent, expected));
   }
   template <class T>
   void reduce(std::span<T> values, Reduce op) {

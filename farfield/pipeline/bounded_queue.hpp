@@ -22,7 +22,8 @@ public:
   /// Waits for room. False: stopped or closed, the item is not in the queue.
   bool push(T item, core::Index cost, std::stop_token stop = {}) {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait(lock, stop, [&] { return closed_ || items_.empty() || held_ + cost <= limit_; }) || closed_) return false;
+    if (!changed_.wait(lock, stop, [&] { return closed_ || items_.empty() || held_ + cost <= limit_; }) || closed_)
+      return false;
     held_ += cost;
     items_.emplace_back(std::move(item), cost);
     changed_.notify_all();

@@ -19,7 +19,8 @@ struct CheckpointHeader {
 
 /// Saves the technique to `path`, replacing what is there; the old file stays until the new one is complete.
 /// Throws `io`, `resource_exhausted`.
-void write_checkpoint(const std::filesystem::path& path, const CheckpointHeader& header, const technique::Technique& technique);
+void write_checkpoint(const std::filesystem::path& path, const CheckpointHeader& header,
+                      const technique::Technique& technique);
 
 /// A checkpoint to restore from.
 class CheckpointFile final : public technique::Source {

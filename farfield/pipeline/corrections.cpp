@@ -16,8 +16,8 @@ namespace {
 /// The window of a 2-D calibration image as float; `what` names it in messages.
 core::Array<float, 2> calibration(const core::AnyArray& image, const char* what, Index ny, Index nx, const Crop& crop) {
   if (image.rank() != 2 || image.shape()[0] != ny || image.shape()[1] != nx)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} of shape ({}) must have the shape of the frames, ({}, {})", what,
-                                                     fmt::join(image.shape(), ", "), ny, nx));
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} of shape ({}) must have the shape of the frames, ({}, {})",
+                                                     what, fmt::join(image.shape(), ", "), ny, nx));
   const auto whole = image.to<float, 2>();
   core::Array<float, 2> out({crop.ny, crop.nx});
   for (Index y = 0; y < crop.ny; ++y)
@@ -27,24 +27,31 @@ core::Array<float, 2> calibration(const core::AnyArray& image, const char* what,
 
 void check_window(const model::Acquisition& raw, const CorrectionOptions& options, const Crop& crop) {
   const auto& d = raw.detector;
-  if (crop.y < 0 || crop.x < 0 || crop.ny < 1 || crop.nx < 1 || crop.ny > d.ny || crop.nx > d.nx || crop.y > d.ny - crop.ny ||
-      crop.x > d.nx - crop.nx)
-    throw Error(ErrorCode::invalid_argument, fmt::format("crop of {} x {} pixels at ({}, {}) must lie within the detector of {} x {}",
-                                                         crop.ny, crop.nx, crop.y, crop.x, d.ny, d.nx));
+  if (crop.y < 0 || crop.x < 0 || crop.ny < 1 || crop.nx < 1 || crop.ny > d.ny || crop.nx > d.nx ||
+      crop.y > d.ny - crop.ny || crop.x > d.nx - crop.nx)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("crop of {} x {} pixels at ({}, {}) must lie within the detector of {} x {}", crop.ny,
+                            crop.nx, crop.y, crop.x, d.ny, d.nx));
   if (options.bin < 1 || crop.ny % options.bin != 0 || crop.nx % options.bin != 0)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("bin {} must be >= 1 and divide the {} x {} pixels", options.bin, crop.ny, crop.nx));
   if (!options.crop && options.bin == 1) return;
   if (d.dc == model::DcLocation::corner)
-    throw Error(ErrorCode::unsupported, "crop and bin need patterns with the zero frequency in the centre; here it is in the corner");
+    throw Error(ErrorCode::unsupported,
+                "crop and bin need patterns with the zero frequency in the centre; here it is in the corner");
   if (raw.scan.unit == model::PositionUnit::pixels)
-    throw Error(ErrorCode::unsupported, "crop and bin would change what positions in pixels mean; they need positions in metres");
+    throw Error(ErrorCode::unsupported,
+                "crop and bin would change what positions in pixels mean; they need positions in metres");
 }
 
 }  // namespace
 
 Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& options)
-    : ny_(raw.detector.ny), nx_(raw.detector.nx), raw_type_(raw.detector.dtype), bin_(options.bin), corrected_(raw.clone()) {
+    : ny_(raw.detector.ny),
+      nx_(raw.detector.nx),
+      raw_type_(raw.detector.dtype),
+      bin_(options.bin),
+      corrected_(raw.clone()) {
   crop_ = options.crop.value_or(Crop{0, 0, ny_, nx_});
   check_window(raw, options, crop_);
 
@@ -93,7 +100,8 @@ Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& opt
     if (highest == 0)
       for (Index i = 0; i < crop_.ny * crop_.nx; ++i)
         if (mask.data()[i] == 0)
-          highest = std::max(highest, (*saturation_ - (dark_.empty() ? 0 : dark_.data()[i])) * (gain_.empty() ? 1 : gain_.data()[i]));
+          highest = std::max(
+              highest, (*saturation_ - (dark_.empty() ? 0 : dark_.data()[i])) * (gain_.empty() ? 1 : gain_.data()[i]));
     // As a float, rounded up: the comparison in a technique is with float pixels.
     const double corrected = highest * static_cast<double>(bin_ * bin_);
     detector.saturation_counts = static_cast<double>(std::nextafter(static_cast<float>(corrected), INFINITY));
@@ -106,14 +114,16 @@ Index Corrector::frame_bytes() const {
 
 core::AnyImage Corrector::apply(const core::AnyImage& raw, std::byte* out) const {
   if (raw.ny != ny_ || raw.nx != nx_ || raw.dtype != raw_type_)
-    throw Error(ErrorCode::corrupt_data, fmt::format("frame of {} x {} pixels of type {} instead of {} x {} of {}", raw.ny, raw.nx,
-                                                     core::name(raw.dtype), ny_, nx_, core::name(raw_type_)));
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("frame of {} x {} pixels of type {} instead of {} x {} of {}", raw.ny, raw.nx,
+                            core::name(raw.dtype), ny_, nx_, core::name(raw_type_)));
   const auto& d = corrected_.detector;
   const core::AnyImage result{d.dtype, out, d.ny, d.nx, d.nx};
   if (!arithmetic_) {
     const Index item = core::item_size(raw_type_), row = d.nx * item;
     const auto* in = static_cast<const std::byte*>(raw.data) + (crop_.y * raw.row_stride + crop_.x) * item;
-    for (Index y = 0; y < d.ny; ++y) std::memcpy(out + y * row, in + y * raw.row_stride * item, static_cast<std::size_t>(row));
+    for (Index y = 0; y < d.ny; ++y)
+      std::memcpy(out + y * row, in + y * raw.row_stride * item, static_cast<std::size_t>(row));
     return result;
   }
   const core::View<float, 2> sum(reinterpret_cast<float*>(out), {d.ny, d.nx});

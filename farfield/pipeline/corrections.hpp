@@ -31,8 +31,8 @@ struct CorrectionOptions {
 class Corrector {
 public:
   /// Throws `invalid_argument` for a crop outside the detector or a bin that does not divide it,
-  /// `corrupt_data` for dark or flat of another shape or type, `unsupported` for crop or bin of patterns whose zero frequency
-  /// lies in the corner, or whose positions are in pixels (their meaning would change).
+  /// `corrupt_data` for dark or flat of another shape or type, `unsupported` for crop or bin of patterns whose zero
+  /// frequency lies in the corner, or whose positions are in pixels (their meaning would change).
   Corrector(const model::Acquisition& raw, const CorrectionOptions& options);
 
   /// The scan as it is after the corrections; "dark" and "flat" are used up.

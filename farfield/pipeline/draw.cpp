@@ -17,7 +17,8 @@ constexpr double kDecadesForLog = 1.5;  // a curve that spans more is drawn on a
 bool is_complex(const Dataset& d) { return d.data.dtype() == core::DType::c64 || d.data.dtype() == core::DType::c128; }
 
 bool has_axes(const Dataset& d, std::initializer_list<std::string_view> axes) {
-  return std::equal(d.axes.begin(), d.axes.end(), axes.begin(), axes.end()) && d.data.rank() == static_cast<int>(axes.size());
+  return std::equal(d.axes.begin(), d.axes.end(), axes.begin(), axes.end()) &&
+         d.data.rank() == static_cast<int>(axes.size());
 }
 
 bool drawable(const Dataset& d) {
@@ -37,7 +38,9 @@ std::string title_of(const Dataset& d) {
   return title;
 }
 
-std::string with_unit(const std::string& quantity, const std::string& unit) { return unit.empty() ? quantity : quantity + " / " + unit; }
+std::string with_unit(const std::string& quantity, const std::string& unit) {
+  return unit.empty() ? quantity : quantity + " / " + unit;
+}
 
 class Artist {
 public:
@@ -56,7 +59,8 @@ public:
 
 private:
   void add(const std::string& name, const plot::Drawing& drawing, const Dataset& d) {
-    pictures_.push_back({name, plot::to_png(drawing, {{"Title", title_of(d)}, {"Description", d.help}, {"Software", "farfield"}})});
+    pictures_.push_back(
+        {name, plot::to_png(drawing, {{"Title", title_of(d)}, {"Description", d.help}, {"Software", "farfield"}})});
   }
 
   /// What is valid of images of this shape; empty: all.
@@ -83,7 +87,8 @@ private:
   }
 
   /// Cut to what is valid, with the scale bar that belongs to it.
-  plot::ImagePlot framed(const Dataset& d, const core::Array<float, 2>& values, const core::Array<std::uint8_t, 2>& valid) const {
+  plot::ImagePlot framed(const Dataset& d, const core::Array<float, 2>& values,
+                         const core::Array<std::uint8_t, 2>& valid) const {
     plot::ImagePlot image;
     image.values = values;
     if (!valid.empty()) {
@@ -146,7 +151,9 @@ private:
     if (d.data.shape()[1] != 2) return;
     plot::CurvePlot plot;
     for (const auto& other : product_.datasets) {
-      if (!drawable(other) || is_complex(other) || other.axes != d.axes || other.unit != d.unit || other.data.shape() != d.data.shape()) continue;
+      if (!drawable(other) || is_complex(other) || other.axes != d.axes || other.unit != d.unit ||
+          other.data.shape() != d.data.shape())
+        continue;
       if (&other < &d) return;  // drawn with the first of its kind
       const auto values = other.data.to<double, 2>();
       plot::Series series;
@@ -177,7 +184,8 @@ private:
   std::vector<const Dataset*> family(const Dataset& d) const {
     std::vector<const Dataset*> out;
     for (const auto& other : product_.datasets)
-      if (drawable(other) && other.data.rank() == 1 && !is_complex(other) && other.axes == d.axes && other.data.shape() == d.data.shape())
+      if (drawable(other) && other.data.rank() == 1 && !is_complex(other) && other.axes == d.axes &&
+          other.data.shape() == d.data.shape())
         out.push_back(&other);
     return out;
   }
@@ -187,7 +195,9 @@ private:
       if (d->draw == "abscissa") return d;
     if (family.size() < 2) return nullptr;
     const auto x = numbers(*family.front());
-    return std::adjacent_find(x.begin(), x.end(), [](double a, double b) { return !(b > a); }) == x.end() ? family.front() : nullptr;
+    return std::adjacent_find(x.begin(), x.end(), [](double a, double b) { return !(b > a); }) == x.end()
+               ? family.front()
+               : nullptr;
   }
 
   void curves(const Dataset& d) {
@@ -210,7 +220,8 @@ private:
       series.y = numbers(*other);
       if (abscissa != nullptr) series.x = numbers(*abscissa);
       else
-        for (std::size_t i = 0; i < series.y.size(); ++i) series.x.push_back(static_cast<double>(i + (over_iterations ? 1 : 0)));
+        for (std::size_t i = 0; i < series.y.size(); ++i)
+          series.x.push_back(static_cast<double>(i + (over_iterations ? 1 : 0)));
       if (series.y.size() == 1) series.style = plot::SeriesStyle::points;
       for (const double v : series.y)
         if (std::isfinite(v)) {
@@ -220,7 +231,8 @@ private:
       plot.series.push_back(std::move(series));
     }
     if (plot.series.size() == 1) plot.series.front().label.clear();
-    if (d.draw == "log" || (over_iterations && lowest > 0 && std::log10(highest / lowest) > kDecadesForLog)) plot.y.scale = plot::Scale::log;
+    if (d.draw == "log" || (over_iterations && lowest > 0 && std::log10(highest / lowest) > kDecadesForLog))
+      plot.y.scale = plot::Scale::log;
     add(file_name(d.name), plot::curve_figure(plot), d);
   }
 

@@ -23,9 +23,9 @@ struct Picture {
 ///   first one, except over "iteration". The x values are the dataset with draw = "abscissa", else
 ///   the first one if it grows strictly and others follow, else 0, 1, 2 ... (iterations from 1);
 /// - everything else, numbers of time ("...seconds") and draw = "none": no picture.
-/// Images carry a scale bar in micrometres where the product has a pixel size, else (and for images in counts, which are
-/// the detector's) in pixels. A dataset with draw = "valid" or "weight" cuts off and greys out what
-/// is not valid, or below a tenth of the typical weight, in the other images of its shape.
+/// Images carry a scale bar in micrometres where the product has a pixel size, else (and for images in counts, which
+/// are the detector's) in pixels. A dataset with draw = "valid" or "weight" cuts off and greys out what is not valid,
+/// or below a tenth of the typical weight, in the other images of its shape.
 std::vector<Picture> draw(const model::Product& product);
 
 }  // namespace farfield::pipeline

@@ -54,9 +54,15 @@ class Driver {
 public:
   Driver(model::FrameSource& source, technique::Technique& technique, FrameAccount& account, DriverObserver& observer,
          const core::Clock& clock, const DriverOptions& options, std::stop_token stop)
-      : technique_(technique), account_(account), user_(observer), recorder_(observer, account), options_(options), stop_(stop),
+      : technique_(technique),
+        account_(account),
+        user_(observer),
+        recorder_(observer, account),
+        options_(options),
+        stop_(stop),
         several_(options.communicator != nullptr && options.communicator->size() > 1),
-        corrector_(source.acquisition(), options.corrections), checkpoint_timer_(clock, options.checkpoint ? options.checkpoint_every_s : 0),
+        corrector_(source.acquisition(), options.corrections),
+        checkpoint_timer_(clock, options.checkpoint ? options.checkpoint_every_s : 0),
         preview_timer_(clock, options.preview != nullptr ? options.preview_every_s : 0) {
     if (several_ && options.iterate_while_reading)
       throw Error(ErrorCode::unsupported, "several ranks need the whole scan before they iterate");
@@ -156,8 +162,8 @@ private:
 
 }  // namespace
 
-Outcome drive(model::FrameSource& source, technique::Technique& technique, FrameAccount& account, DriverObserver& observer,
-              const core::Clock& clock, const DriverOptions& options, std::stop_token stop) {
+Outcome drive(model::FrameSource& source, technique::Technique& technique, FrameAccount& account,
+              DriverObserver& observer, const core::Clock& clock, const DriverOptions& options, std::stop_token stop) {
   return Driver(source, technique, account, observer, clock, options, stop).run();
 }
 

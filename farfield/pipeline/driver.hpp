@@ -55,7 +55,7 @@ struct Outcome {
 
 /// Throws what source and technique throw; frames that cannot be used are in `account` instead.
 /// `account` must be new, made with the expected number of frames of the source.
-Outcome drive(model::FrameSource& source, technique::Technique& technique, FrameAccount& account, DriverObserver& observer,
-              const core::Clock& clock, const DriverOptions& options, std::stop_token stop);
+Outcome drive(model::FrameSource& source, technique::Technique& technique, FrameAccount& account,
+              DriverObserver& observer, const core::Clock& clock, const DriverOptions& options, std::stop_token stop);
 
 }  // namespace farfield::pipeline

@@ -12,7 +12,9 @@ namespace {
 
 void expect_balance(const FrameTotals& t) {
   EXPECT_EQ(t.received, t.processed + t.dropped + t.pending);
-  if (t.expected >= 0) { EXPECT_EQ(t.expected, t.received + t.missing); }
+  if (t.expected >= 0) {
+    EXPECT_EQ(t.expected, t.received + t.missing);
+  }
   Index reasons = 0;
   for (const auto& [reason, entry] : t.reasons) reasons += entry.frames;
   EXPECT_EQ(reasons, t.dropped);
@@ -39,7 +41,9 @@ TEST(FrameAccount, FollowsEveryFrame) {
   EXPECT_EQ(t.duplicates, 1);
   EXPECT_EQ(t.reasons.at("damaged chunk").first_ids, std::vector<model::FrameId>{4});
   expect_balance(t);
-  EXPECT_EQ(to_text(t), "4 frames received: 1 processed, 2 dropped (damaged chunk: 4; not finite: 1), 1 pending; 2 missing; 1 duplicates");
+  EXPECT_EQ(to_text(t),
+            "4 frames received: 1 processed, 2 dropped (damaged chunk: 4; not finite: 1), 1 pending; 2 missing; 1 "
+            "duplicates");
 }
 
 TEST(FrameAccount, WithoutAnExpectedNumberTheGapsAreMissing) {

@@ -4,10 +4,13 @@ namespace farfield::pipeline {
 namespace {
 constexpr std::size_t kSpareBuffers = 2;
 constexpr Index kBytesOfValues = 128;  // a small map, about
-}
+}  // namespace
 
 Reader::Reader(model::FrameSource& source, const Corrector& corrector, FrameAccount& account, Index queue_bytes)
-    : source_(source), corrector_(corrector), account_(account), queue_(queue_bytes),
+    : source_(source),
+      corrector_(corrector),
+      account_(account),
+      queue_(queue_bytes),
       thread_([this](std::stop_token stop) { run(stop); }) {}
 
 Reader::~Reader() {
@@ -22,8 +25,7 @@ void Reader::run(std::stop_token stop) {
       const Index cost = piece.pixels.size() + static_cast<Index>(piece.values.size()) * kBytesOfValues;
       queue_.push(std::move(piece), cost, stop);
     };
-    while (!stop.stop_requested() && source_.next(stop, take)) {
-    }
+    while (!stop.stop_requested() && source_.next(stop, take)) {}
   } catch (...) {
     error_ = std::current_exception();
   }

@@ -50,9 +50,9 @@ Recording record(model::FrameSource& source) {
       });
     out.values.insert(out.values.end(), batch.values.begin(), batch.values.end());
   };
-  while (source.next({}, take)) {
-  }
-  if (out.frames.size() < 4) throw Failed{fmt::format("the scan has {} frames; the suite needs at least 4", out.frames.size())};
+  while (source.next({}, take)) {}
+  if (out.frames.size() < 4)
+    throw Failed{fmt::format("the scan has {} frames; the suite needs at least 4", out.frames.size())};
   return out;
 }
 
@@ -102,7 +102,8 @@ public:
     const auto whole = run(scan_, {});
     for (const Feed how : {Feed{1, true, false}, Feed{3, true, false}, Feed{SIZE_MAX, false, false}})
       require_same(whole, run(scan_, how),
-                   how.values_first ? fmt::format("pushed {} at a time", how.push_size) : std::string("values after the frames"));
+                   how.values_first ? fmt::format("pushed {} at a time", how.push_size)
+                                    : std::string("values after the frames"));
   }
 
   void repeat() { require_same(run(scan_, {}), run(scan_, {}), "run again with the same seed"); }
@@ -163,7 +164,8 @@ public:
       int more = 0;
       require_same(uninterrupted, complete(*again, &more), fmt::format("resumed after step {}", done));
       if (more > std::max(1, steps - done))
-        throw Failed{fmt::format("resumed after step {} of {} it took {} more: work was done again", done, steps, more)};
+        throw Failed{
+            fmt::format("resumed after step {} of {} it took {} more: work was done again", done, steps, more)};
     }
   }
 
@@ -254,7 +256,8 @@ private:
       const auto* dataset = product.find(name);
       if (dataset == nullptr || dataset->data.empty()) throw Failed{fmt::format("{}: no dataset {}", when, name)};
       if (static_cast<int>(dataset->axes.size()) != dataset->data.rank())
-        throw Failed{fmt::format("{}: dataset {} of rank {} names {} axes", when, name, dataset->data.rank(), dataset->axes.size())};
+        throw Failed{fmt::format("{}: dataset {} of rank {} names {} axes", when, name, dataset->data.rank(),
+                                 dataset->axes.size())};
     }
     for (const auto& [name, value] : product.metrics)
       if (!std::isfinite(value)) throw Failed{fmt::format("{}: metric {} is {}", when, name, value)};
@@ -336,7 +339,8 @@ bool same_bits(const model::Product& a, const model::Product& b, std::string* di
     if (name.ends_with("seconds")) continue;
     const auto it = b.metrics.find(name);
     if (it == b.metrics.end() || std::bit_cast<std::uint64_t>(it->second) != std::bit_cast<std::uint64_t>(value))
-      return differ(fmt::format("metric {} is {} instead of {}", name, it == b.metrics.end() ? NAN : it->second, value));
+      return differ(
+          fmt::format("metric {} is {} instead of {}", name, it == b.metrics.end() ? NAN : it->second, value));
   }
   return true;
 }

@@ -29,11 +29,14 @@ struct Violation {
 };
 
 /// The rules, each on one thread:
-/// - splits: however the frames are divided over pushes, and whether values come before or after them, the product has the same bits;
+/// - splits: however the frames are divided over pushes, and whether values come before or after them, the product has
+/// the same bits;
 /// - stop: once stop is requested, step() comes back without doing more than one more iteration;
 /// - repeat: the same seed gives the same bits;
-/// - resume: saved after any step and restored into a new object, the product has the bits of going on, and no step is done twice;
-/// - snapshot: after every step a snapshot has every dataset in the verb's `outputs`, and stays as it was while work goes on;
+/// - resume: saved after any step and restored into a new object, the product has the bits of going on, and no step is
+/// done twice;
+/// - snapshot: after every step a snapshot has every dataset in the verb's `outputs`, and stays as it was while work
+/// goes on;
 /// - empty: without a frame, it ends with a valid product or a core::Error that is not `internal`;
 /// - masked: with every pixel masked, likewise;
 /// - order: frames and values in reverse order end in the same product within `order_tolerance`.

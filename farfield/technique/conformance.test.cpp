@@ -13,7 +13,18 @@ namespace {
 
 using core::Index;
 
-enum class Fault { none, counts_pushes, ignores_stop, random, forgets_state, shares_memory, no_dataset, never_ends, internal, depends_on_order };
+enum class Fault {
+  none,
+  counts_pushes,
+  ignores_stop,
+  random,
+  forgets_state,
+  shares_memory,
+  no_dataset,
+  never_ends,
+  internal,
+  depends_on_order
+};
 
 /// Iterates x <- x / 2 + sum of first pixels, ten times.
 struct Toy final : Technique {

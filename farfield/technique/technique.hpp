@@ -83,11 +83,11 @@ struct Technique {
   virtual StepState step(std::stop_token stop, Observer&) = 0;
   /// Complete and valid now (preview); shares no memory with what goes on changing. Throws where there is nothing yet.
   virtual model::Product snapshot() const = 0;
-  virtual void save(Sink&) const = 0;                            ///< checkpoint: everything to go on bit-exactly
+  virtual void save(Sink&) const = 0;  ///< checkpoint: everything to go on bit-exactly
   /// After begin(); the driver calls it before the first push and then pushes the scan from its start again,
   /// so a technique whose checkpoint holds the effect of a frame passes over that frame.
   virtual void restore(Source&) = 0;
-  virtual model::Product finish(Observer&) = 0;                  ///< arrays + metrics + provenance
+  virtual model::Product finish(Observer&) = 0;  ///< arrays + metrics + provenance
 };
 
 /// Frames of a known object, for tests, benchmarks and demonstrations.
@@ -98,12 +98,12 @@ struct Simulation : model::FrameSource {
 /// One thing a technique can do. Exactly one of the three makers is set; `inputs` says what it takes:
 /// {"frames"}, {"product", "product"} or {} (a simulation).
 struct Verb {
-  std::string name;                    ///< "reconstruct"
-  std::string summary;                 ///< one line
+  std::string name;  ///< "reconstruct"
+  std::string summary;  ///< one line
   core::OptionSchema options;
   std::vector<std::string> inputs;
-  std::vector<std::string> outputs;    ///< names of the datasets of its product
-  bool out_optional = false;           ///< analyse, combine: the metrics alone are worth running it, files may be left out
+  std::vector<std::string> outputs;  ///< names of the datasets of its product
+  bool out_optional = false;  ///< analyse, combine: the metrics alone are worth running it, files may be left out
   std::function<std::unique_ptr<Technique>(const core::OptionValues&, const Resources&)> analyse{};
   std::function<model::Product(std::span<const model::Product>, const core::OptionValues&, const Resources&,
                                std::stop_token, Observer&)>
@@ -112,9 +112,9 @@ struct Verb {
 };
 
 struct TechniqueInfo {
-  std::string name;                    ///< folder and command name
+  std::string name;  ///< folder and command name
   std::string summary;
-  std::vector<std::string> references; ///< DOIs
+  std::vector<std::string> references;  ///< DOIs
   std::vector<Verb> verbs;
 
   const Verb* find(std::string_view verb) const {

@@ -22,8 +22,8 @@ public:
   /// argmin_a sum ||chi - a dO P||^2 = <g, dO> / <|dO|^2, l>, which needs no second look at the patterns.
   void update_object(Pass&, float keep, float floor, bool optimal, double step);
 
-  /// probe += step a G with a = argmin sum ||chi - a G O||^2 = <G, G> / <|G|^2, O2>; G and O2 are sums over all processes,
-  /// which call this together.
+  /// probe += step a G with a = argmin sum ||chi - a G O||^2 = <G, G> / <|G|^2, O2>; G and O2 are sums over all
+  /// processes, which call this together.
   void update_probe_optimally(Pass&, double step);
   /// probe += step G / (keep O2 + floor max O2), pixel by pixel.
   void update_probe_by_pixel(Pass&, float keep, float floor, double step);

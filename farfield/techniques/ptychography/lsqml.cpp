@@ -31,7 +31,8 @@ public:
     const int processes = pass.sharing.size();
     auto patterns = static_cast<double>(pass.slots.size());
     pass.sharing.sum(std::span(&patterns, 1));
-    const auto everywhere = static_cast<Index>(patterns), n = everywhere / processes, least = Index{2} * pass.pool.size();
+    const auto everywhere = static_cast<Index>(patterns), n = everywhere / processes,
+               least = Index{2} * pass.pool.size();
     const Index size = o.batch_size > 0
                            ? o.batch_size
                            : std::max(least, doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64)));

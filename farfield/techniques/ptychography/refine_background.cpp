@@ -8,8 +8,8 @@ namespace farfield::techniques::ptychography {
 /// Patterns on which the curvature is measured: it only sets the length of the step.
 constexpr std::size_t kCurvatureSample = 256;
 
-void begin_background(State& state, const Patterns& patterns, std::span<const Index> slots, std::span<Workspace> workspaces,
-                      bool wanted, Sharing& sharing) {
+void begin_background(State& state, const Patterns& patterns, std::span<const Index> slots,
+                      std::span<Workspace> workspaces, bool wanted, Sharing& sharing) {
   for (Workspace& w : workspaces) {
     w.background_gradient = {};
     if (wanted) w.background_gradient = core::Array<float, 2>({state.shape.ny, state.shape.nx});
@@ -33,8 +33,8 @@ void begin_background(State& state, const Patterns& patterns, std::span<const In
     for (std::size_t i = 0; i < n; ++i) state.background.data()[i] = static_cast<float>(kStart * mean[i] / mean[n]);
 }
 
-void refine_background(State& state, const Patterns& patterns, std::span<const Index> slots, std::span<Workspace> workspaces,
-                       Likelihood likelihood, Sharing& sharing) {
+void refine_background(State& state, const Patterns& patterns, std::span<const Index> slots,
+                       std::span<Workspace> workspaces, Likelihood likelihood, Sharing& sharing) {
   const auto n = static_cast<std::size_t>(state.shape.size());
   // First the sums of the gradient, then those of the curvature, then the numbers of patterns in both.
   std::vector<double> sums(2 * n + 2);
@@ -58,7 +58,8 @@ void refine_background(State& state, const Patterns& patterns, std::span<const I
   const double order = likelihood == Likelihood::amplitude ? 2 : 1;
   for (std::size_t i = 0; i < n; ++i) {
     float& b = state.background.data()[i];
-    const double gradient = sums[i] / sums[2 * n], curvature = sums[n + i] / (order * sums[2 * n + 1]), old = static_cast<double>(b);
+    const double gradient = sums[i] / sums[2 * n], curvature = sums[n + i] / (order * sums[2 * n + 1]),
+                 old = static_cast<double>(b);
     b = static_cast<float>(std::clamp(old + gradient / curvature, 0.5 * old, 2 * old));
   }
 }

@@ -44,8 +44,8 @@ TEST(RefineBackground, FindsScatteringByAir) {
       difference += b - t;
     }
   EXPECT_GT(judged, 2000);
-  // It ends low: roots of Poisson counts of 5 are low by 1/(8 sqrt(5)), 5 % of the background, and in so small a scan probe
-  // and object follow a part of it (a fifth when converged, from above and from below).
+  // It ends low: roots of Poisson counts of 5 are low by 1/(8 sqrt(5)), 5 % of the background, and in so small a scan
+  // probe and object follow a part of it (a fifth when converged, from above and from below).
   EXPECT_LT(difference / total, 0.05);
   EXPECT_GT(difference / total, -0.4);
 }
@@ -64,8 +64,8 @@ TEST(RefineBackground, PoissonFixedPointIsTheMeanOfDarkPixels) {
   cover(state, patterns, {1, 0}, 0);
   core::Array<float, 2> valid({4, 4}, 1.0F);
   valid(3, 3) = 0;
-  const ForwardModel model(SmallScan::kernels(), operators::Propagator::far_field(4, 4, math::FftEffort::estimate), patterns, valid, 0,
-                           Likelihood::poisson);
+  const ForwardModel model(SmallScan::kernels(), operators::Propagator::far_field(4, 4, math::FftEffort::estimate),
+                           patterns, valid, 0, Likelihood::poisson);
   std::vector<Workspace> workspaces;
   workspaces.emplace_back(state.shape, 1);
   Sharing alone;

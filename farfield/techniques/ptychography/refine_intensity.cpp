@@ -9,7 +9,8 @@ namespace farfield::techniques::ptychography {
 /// its noise (real scans end at a higher cost than without).
 constexpr double kStep = 0.3;
 
-void refine_intensity(State& state, std::span<const Index> slots, std::span<const Observation> observations, Sharing& sharing) {
+void refine_intensity(State& state, std::span<const Index> slots, std::span<const Observation> observations,
+                      Sharing& sharing) {
   std::vector<double> sums{0, 0};
   for (const Index slot : slots) {
     const auto s = static_cast<std::size_t>(slot);

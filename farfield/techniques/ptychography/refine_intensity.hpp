@@ -10,9 +10,10 @@
 
 namespace farfield::techniques::ptychography {
 
-/// After a pass over `slots`: moves state.amplitude of each 0.3 of the way to its best factor (at most 2), keeps the mean of
-/// their squares over all processes at 1; the common factor goes into the probe, so that the model stays as it is. A pattern without
-/// counts in the model keeps its factor. Placements of the slots become invalid: call cover() next.
+/// After a pass over `slots`: moves state.amplitude of each 0.3 of the way to its best factor (at most 2), keeps the
+/// mean of their squares over all processes at 1; the common factor goes into the probe, so that the model stays as it
+/// is. A pattern without counts in the model keeps its factor. Placements of the slots become invalid: call cover()
+/// next.
 void refine_intensity(State&, std::span<const Index> slots, std::span<const Observation> observations, Sharing&);
 
 }  // namespace farfield::techniques::ptychography

@@ -49,15 +49,17 @@ struct Correction {
   double trust = 0;  ///< 0: its structure is noise, 1: far above it
 };
 
-/// Structure P dO/dr that noise alone makes, as a fraction of |chi|^2: noise of variance v in chi leaves v / overlap in the
-/// illuminated part of the object, so a few per cent at most. A pattern is believed when it has several times as much.
+/// Structure P dO/dr that noise alone makes, as a fraction of |chi|^2: noise of variance v in chi leaves v / overlap in
+/// the illuminated part of the object, so a few per cent at most. A pattern is believed when it has several times as
+/// much.
 constexpr double kNoiseStructure = 0.1;
 
 Correction least_squares(const Observation& o, double limit) {
   const StepSums& s = o.position;
   const double prior = kNoiseStructure * o.sums.cost, aa = s.aa + prior, bb = s.bb + prior, det = aa * bb - s.ab * s.ab;
   if (!(det > 0)) return {};
-  Correction c{{(s.a_chi * bb - s.b_chi * s.ab) / det, (s.b_chi * aa - s.a_chi * s.ab) / det}, (s.aa + s.bb) / (aa + bb)};
+  Correction c{{(s.a_chi * bb - s.b_chi * s.ab) / det, (s.b_chi * aa - s.a_chi * s.ab) / det},
+               (s.aa + s.bb) / (aa + bb)};
   if (!std::isfinite(c.step.y) || !std::isfinite(c.step.x)) return {};
   const double length = std::hypot(c.step.y, c.step.x);
   if (length > limit) c.step = {c.step.y * limit / length, c.step.x * limit / length};
@@ -66,8 +68,8 @@ Correction least_squares(const Observation& o, double limit) {
 
 }  // namespace
 
-PositionMap fit_positions(const State& state, const Patterns& patterns, std::span<const Index> slots, PositionModel model,
-                          Sharing& sharing) {
+PositionMap fit_positions(const State& state, const Patterns& patterns, std::span<const Index> slots,
+                          PositionModel model, Sharing& sharing) {
   PositionMap map;
   std::vector<double> sums{0, 0, 0};
   for (const Index slot : slots) {
@@ -87,13 +89,15 @@ PositionMap fit_positions(const State& state, const Patterns& patterns, std::spa
     for (const Index slot : slots) {
       const Vector r{patterns.y(slot), patterns.x(slot)}, m = mapped(map, r), c{state.y[at(slot)], state.x[at(slot)]};
       const double deviation = std::hypot(c.y - m.y, c.x - m.x) / std::sqrt(2.0), reach = kHuber * map.sigma_px;
-      const double w = deviation > reach ? reach / deviation : 1, dy = r.y - map.c_y, dx = r.x - map.c_x, uy = c.y - r.y, ux = c.x - r.x;
+      const double w = deviation > reach ? reach / deviation : 1, dy = r.y - map.c_y, dx = r.x - map.c_x,
+                   uy = c.y - r.y, ux = c.x - r.x;
       const double terms[12] = {1, dy, dx, dy * dy, dy * dx, dx * dx, uy, dy * uy, dx * uy, ux, dy * ux, dx * ux};
       for (std::size_t i = 0; i < 12; ++i) t[i] += w * terms[i];
     }
     sharing.sum(t);
     if (model == PositionModel::affine) {
-      const auto s = solve({{{t[0], t[1], t[2]}, {t[1], t[3], t[4]}, {t[2], t[4], t[5]}}}, {{{t[6], t[9]}, {t[7], t[10]}, {t[8], t[11]}}});
+      const auto s = solve({{{t[0], t[1], t[2]}, {t[1], t[3], t[4]}, {t[2], t[4], t[5]}}},
+                           {{{t[6], t[9]}, {t[7], t[10]}, {t[8], t[11]}}});
       map.t_y = s[0].y;
       map.t_x = s[0].x;
       map.yy = s[1].y;
@@ -126,7 +130,8 @@ PositionChange refine_positions(State& state, const Patterns& patterns, std::spa
   std::vector<Correction> corrections;
   std::vector<double> sums{0, 0, 0};
   for (const Index slot : slots) {
-    const Correction& c = corrections.emplace_back(least_squares(observations[at(slot)], options.position_step_limit_px));
+    const Correction& c =
+        corrections.emplace_back(least_squares(observations[at(slot)], options.position_step_limit_px));
     sums[0] += c.step.y;
     sums[1] += c.step.x;
     sums[2] += 1;
@@ -158,7 +163,8 @@ PositionChange refine_positions(State& state, const Patterns& patterns, std::spa
     }
   }
   for (const Index slot : slots) {
-    totals[0] += std::pow(state.y[at(slot)] - before_y[at(slot)], 2) + std::pow(state.x[at(slot)] - before_x[at(slot)], 2);
+    totals[0] +=
+        std::pow(state.y[at(slot)] - before_y[at(slot)], 2) + std::pow(state.x[at(slot)] - before_x[at(slot)], 2);
     state.placements[at(slot)].oy = -1;  // to be placed by cover()
   }
   sharing.sum(totals);

@@ -2,8 +2,9 @@
 // Scan positions from the patterns themselves. With psi = P(r) O(r + p), a window moved by d changes the exit wave
 // by d . P dO/dr; chi is the wanted change, so the least-squares correction of a pattern solves
 //   sum_m <P_m dO/da, P_m dO/db> d_b = sum_m Re<P_m dO/da, chi_m>,  a, b in {y, x}
-// (Odstrcil et al. 2018, doi:10.1364/OE.26.003108, section 2.4): one full step per pattern and pass, whatever the size of
-// the batches. A pattern whose structure P dO/dr is no more than what the noise of chi makes of an empty object is held back.
+// (Odstrcil et al. 2018, doi:10.1364/OE.26.003108, section 2.4): one full step per pattern and pass, whatever the size
+// of the batches. A pattern whose structure P dO/dr is no more than what the noise of chi makes of an empty object is
+// held back.
 
 #include <span>
 
@@ -31,10 +32,10 @@ struct PositionChange {
 
 /// After a pass over `slots` with Pass::refine_positions: corrects state.y and state.x, each by at most
 /// position_step_limit_px, without their mean (it would only move the object). Then positions are drawn towards the
-/// model by the fraction position_regularisation, in full where the pattern says nothing, not at all where its structure
-/// is far above noise; those further than position_outlier_sigma from it are put onto it. Placements of the slots become
-/// invalid: call cover() next, which grows the object where a window would leave it.
-PositionChange refine_positions(State&, const Patterns&, std::span<const Index> slots, std::span<const Observation> observations,
-                                const Options&, Sharing&);
+/// model by the fraction position_regularisation, in full where the pattern says nothing, not at all where its
+/// structure is far above noise; those further than position_outlier_sigma from it are put onto it. Placements of the
+/// slots become invalid: call cover() next, which grows the object where a window would leave it.
+PositionChange refine_positions(State&, const Patterns&, std::span<const Index> slots,
+                                std::span<const Observation> observations, const Options&, Sharing&);
 
 }  // namespace farfield::techniques::ptychography

@@ -55,7 +55,8 @@ TEST(PositionFit, FindsAnAffineMapBehindNoiseAndOutliers) {
   for (Index i = 0; i < 400; ++i) {
     const double y = b.patterns.y(i), x = b.patterns.x(i);
     b.state.y[static_cast<std::size_t>(i)] = y + 3 + 0.01 * y - 0.004 * x + 0.1 * random.normal();
-    b.state.x[static_cast<std::size_t>(i)] = x - 2 + 0.002 * y - 0.02 * x + 0.1 * random.normal() + (i % 10 == 0 ? 50 : 0);
+    b.state.x[static_cast<std::size_t>(i)] =
+        x - 2 + 0.002 * y - 0.02 * x + 0.1 * random.normal() + (i % 10 == 0 ? 50 : 0);
   }
   const PositionMap map = fit_positions(b.state, b.patterns, b.patterns.ready(), PositionModel::affine, b.alone);
   // 400 points of 0.1 px over 300 x 500 px determine the slopes to 0.1 / (sqrt(400) 87) = 6e-5; outliers at 500 sigma,
@@ -125,7 +126,8 @@ TEST_P(PositionSigns, WrongWindowMovesBack) {
     scan.model->exit_waves(scan.state, slot, w);
     Observation& o = scan.observations[static_cast<std::size_t>(slot)];
     o.sums = scan.model->residuals(scan.state, slot, w);
-    o.position = SmallScan::kernels().position_sums(scan.state.shape, w.psi[0], w.p[0], scan.state.window(slot), scan.state.object_stride());
+    o.position = SmallScan::kernels().position_sums(scan.state.shape, w.psi[0], w.p[0], scan.state.window(slot),
+                                                    scan.state.object_stride());
   }
   const auto before_y = scan.state.y, before_x = scan.state.x;
   Sharing alone;
@@ -140,11 +142,12 @@ TEST_P(PositionSigns, WrongWindowMovesBack) {
     }
 }
 INSTANTIATE_TEST_SUITE_P(EachAxis, PositionSigns,
-                         ::testing::Values(std::pair{0.4, 0.0}, std::pair{-0.4, 0.0}, std::pair{0.0, 0.4}, std::pair{0.0, -0.4}));
+                         ::testing::Values(std::pair{0.4, 0.0}, std::pair{-0.4, 0.0}, std::pair{0.0, 0.4},
+                                           std::pair{0.0, -0.4}));
 
 TEST(RefinePositions, RecoversWrongPositions) {
-  // Independent errors of 1 px per axis, and more than that (1.4 px of distance) in all. 0.2 px is asked for; counting noise
-  // alone leaves 0.06.
+  // Independent errors of 1 px per axis, and more than that (1.4 px of distance) in all. 0.2 px is asked for; counting
+  // noise alone leaves 0.06.
   SmallScan scan(speckle({{"position-error", 1.0}}));
   EXPECT_GT(error(scan, PositionModel::rigid), 0.8);
   for (int i = 0; i < 32; ++i) scan.pass({.positions = i >= 3});
@@ -158,7 +161,8 @@ TEST(RefinePositions, RecoversAWrongScale) {
   Patterns wrong = std::move(scan.patterns);
   scan.patterns = Patterns(scan.state.shape, wrong.dtype());
   for (Index slot = 0; slot < wrong.slots(); ++slot) {
-    std::memcpy(scan.patterns.add(slot), wrong.counts(slot), static_cast<std::size_t>(scan.state.shape.size() * core::item_size(wrong.dtype())));
+    std::memcpy(scan.patterns.add(slot), wrong.counts(slot),
+                static_cast<std::size_t>(scan.state.shape.size() * core::item_size(wrong.dtype())));
     scan.patterns.set_position(slot, 1.03 * wrong.y(slot), wrong.x(slot));
     scan.state.y[static_cast<std::size_t>(slot)] *= 1.03;
   }

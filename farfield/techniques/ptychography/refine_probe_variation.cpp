@@ -15,7 +15,9 @@ bool is_zero(const State& state) {
   return std::all_of(state.eigen_probes.begin(), state.eigen_probes.end(), [](cfloat v) { return v == cfloat{}; });
 }
 
-float& weight(State& state, Index slot, int k) { return state.opr_weights[static_cast<std::size_t>(slot * state.opr_modes() + k)]; }
+float& weight(State& state, Index slot, int k) {
+  return state.opr_weights[static_cast<std::size_t>(slot * state.opr_modes() + k)];
+}
 
 cfloat* eigen_probe(State& state, int k) { return state.eigen_probes.data() + k * state.shape.size(); }
 
@@ -98,7 +100,8 @@ void sort_by_power(State& state, std::span<const Index> slots, Sharing& sharing)
   for (Index i = 0; i < state.shape.size(); ++i) {
     for (int k = 0; k < modes; ++k) {
       pixel[static_cast<std::size_t>(k)] = 0;
-      for (int l = 0; l < modes; ++l) pixel[static_cast<std::size_t>(k)] += static_cast<float>(q(l, k)) * eigen_probe(state, l)[i];
+      for (int l = 0; l < modes; ++l)
+        pixel[static_cast<std::size_t>(k)] += static_cast<float>(q(l, k)) * eigen_probe(state, l)[i];
     }
     for (int k = 0; k < modes; ++k) eigen_probe(state, k)[i] = pixel[static_cast<std::size_t>(k)];
   }
@@ -133,14 +136,18 @@ void observe_probe_variation(State& state, const ForwardModel& model, Index slot
     for (Index x = 0; x < state.shape.nx; ++x)
       w.term(y, x) = math::conj_mul(object[y * stride + x], chi[y * state.shape.nx + x]);
   sums.tile.fill({});
-  kernels.unshift_add(state.shape, state.placements[static_cast<std::size_t>(slot)].shift, w.term.data(), sums.tile.data(), w.row.data());
+  kernels.unshift_add(state.shape, state.placements[static_cast<std::size_t>(slot)].shift, w.term.data(),
+                      sums.tile.data(), w.row.data());
 
   for (int k = 0; k < state.opr_modes(); ++k) {
     const cfloat* e = model.shifted(state, slot, eigen_probe(state, k), w.term.data(), w);
-    const StepSums step = kernels.step_sums(state.shape, chi, p, object, stride, object, stride, e);  // a = P O, b = E_k O
+    const StepSums step =
+        kernels.step_sums(state.shape, chi, p, object, stride, object, stride, e);  // a = P O, b = E_k O
     float used = 0;
     if (step.bb > 0) used = weight(state, slot, k) += static_cast<float>(step.b_chi / step.bb);
-    else used = math::Random(static_cast<std::uint64_t>(slot), static_cast<std::uint64_t>(k)).uniform() < 0.5 ? -1.0F : 1.0F;
+    else
+      used =
+          math::Random(static_cast<std::uint64_t>(slot), static_cast<std::uint64_t>(k)).uniform() < 0.5 ? -1.0F : 1.0F;
     kernels.axpy(n, used, sums.tile.data(), sums.gradient.data() + k * n);
     sums.weights2[static_cast<std::size_t>(k)] += static_cast<double>(used * used);
     if (k == 0) sums.exit_power += step.aa;
@@ -148,8 +155,8 @@ void observe_probe_variation(State& state, const ForwardModel& model, Index slot
   sums.probe_power += kernels.norm2(n, p);
 }
 
-void refine_probe_variation(State& state, std::span<Workspace> workspaces, std::span<const Index> slots, const Kernels& kernels,
-                            Sharing& sharing) {
+void refine_probe_variation(State& state, std::span<Workspace> workspaces, std::span<const Index> slots,
+                            const Kernels& kernels, Sharing& sharing) {
   const int modes = state.opr_modes();
   if (modes == 0 || workspaces.empty()) return;
   const Index n = state.shape.size();
@@ -188,7 +195,8 @@ void refine_probe_variation(State& state, std::span<Workspace> workspaces, std::
     // Along the eigen-probes themselves the weights have made the step already.
     if (!first)
       for (int l = 0; l < modes; ++l)
-        kernels.axpy(n, static_cast<float>(-kernels.dot(n, eigen_probe(state, l), gradient)), eigen_probe(state, l), gradient);
+        kernels.axpy(n, static_cast<float>(-kernels.dot(n, eigen_probe(state, l), gradient)), eigen_probe(state, l),
+                     gradient);
     if (curvature > 0) kernels.axpy(n, static_cast<float>(1 / curvature), gradient, eigen_probe(state, k));
   }
   orthonormalise(state, slots, kernels);

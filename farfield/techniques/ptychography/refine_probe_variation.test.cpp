@@ -92,7 +92,8 @@ TEST(ProbeVariation, EigenProbesAreOrthonormalSortedAndTheirSumUnchanged) {
     std::vector<cfloat> p(state.probe.begin(), state.probe.end());
     for (Index k = 0; k < 2; ++k)
       for (Index i = 0; i < 64; ++i)
-        p[static_cast<std::size_t>(i)] += state.opr_weights[static_cast<std::size_t>(2 * slot + k)] * state.eigen_probes.data()[64 * k + i];
+        p[static_cast<std::size_t>(i)] +=
+            state.opr_weights[static_cast<std::size_t>(2 * slot + k)] * state.eigen_probes.data()[64 * k + i];
     return p;
   };
   std::vector<std::vector<cfloat>> before;
@@ -102,7 +103,8 @@ TEST(ProbeVariation, EigenProbesAreOrthonormalSortedAndTheirSumUnchanged) {
   refine_probe_variation(state, workspaces, patterns.ready(), k, alone);
   for (Index slot = 0; slot < 30; ++slot) {
     const auto after = probe_of(slot);
-    for (std::size_t i = 0; i < 64; ++i) EXPECT_NEAR(std::abs(after[i] - before[static_cast<std::size_t>(slot)][i]), 0, 1e-4);
+    for (std::size_t i = 0; i < 64; ++i)
+      EXPECT_NEAR(std::abs(after[i] - before[static_cast<std::size_t>(slot)][i]), 0, 1e-4);
   }
   const cfloat *e0 = state.eigen_probes.data(), *e1 = e0 + 64;
   EXPECT_NEAR(k.norm2(64, e0), 1, 1e-5);
@@ -110,7 +112,8 @@ TEST(ProbeVariation, EigenProbesAreOrthonormalSortedAndTheirSumUnchanged) {
   EXPECT_NEAR(k.dot(64, e0, e1), 0, 1e-5);
   double aa = 0, bb = 0, ab = 0, a = 0;
   for (std::size_t s = 0; s < 30; ++s) {
-    const double u = static_cast<double>(state.opr_weights[2 * s]), v = static_cast<double>(state.opr_weights[2 * s + 1]);
+    const double u = static_cast<double>(state.opr_weights[2 * s]),
+                 v = static_cast<double>(state.opr_weights[2 * s + 1]);
     a += u;
     aa += u * u;
     bb += v * v;

@@ -14,9 +14,15 @@ namespace farfield::techniques::ptychography::testing {
 
 /// 120 patterns of 64 x 64 with a probe of about 30 px every 8 px, counting noise, positions in pixels; `more` wins.
 inline core::OptionValues small_scan(const core::OptionValues& more = {}) {
-  core::OptionValues o{{"patterns", std::int64_t{120}}, {"shape", std::int64_t{64}}, {"photons", 3e5},
-                       {"step", 6.0},                   {"jitter", 1.5},             {"pixel-units", true},
-                       {"probe", std::string("disc")},  {"probe-size", 26.0},        {"phantom", std::string("coins")},
+  core::OptionValues o{{"patterns", std::int64_t{120}},
+                       {"shape", std::int64_t{64}},
+                       {"photons", 3e5},
+                       {"step", 6.0},
+                       {"jitter", 1.5},
+                       {"pixel-units", true},
+                       {"probe", std::string("disc")},
+                       {"probe-size", 26.0},
+                       {"phantom", std::string("coins")},
                        {"start-probe", std::string("exact")}};
   for (const auto& [name, value] : more) o[name] = value;
   return o;
@@ -30,8 +36,8 @@ struct Features {
 class SmallScan {
 public:
   /// With `tiles`: this process's share of the scan.
-  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7, TileSharing* tiles = nullptr,
-                     int threads = 1)
+  explicit SmallScan(const core::OptionValues& simulation, Options chosen = {}, std::uint64_t seed = 7,
+                     TileSharing* tiles = nullptr, int threads = 1)
       : options(std::move(chosen)), pool(threads), random(seed) {
     const core::SteadyClock clock;
     auto source = make_simulation(simulation, {&pool, nullptr, &clock, seed, 0});
@@ -47,7 +53,8 @@ public:
     truth = source->truth();
     state.shape = preparation.shape();
     state.probe = truth.find("probe")->data.to<cfloat, 3>();
-    model.emplace(kernels(), operators::Propagator::far_field(state.shape.ny, state.shape.nx, math::FftEffort::estimate), patterns,
+    model.emplace(kernels(),
+                  operators::Propagator::far_field(state.shape.ny, state.shape.nx, math::FftEffort::estimate), patterns,
                   preparation.valid(), preparation.saturation(), options.likelihood);
     for (int t = 0; t < threads; ++t) workspaces.emplace_back(state.shape, state.modes());
     algorithm = options.algorithm == AlgorithmKind::lsqml  ? make_lsqml(options)
@@ -65,9 +72,20 @@ public:
     begin_background(state, patterns, slots(), workspaces, f.background, sharing);
     begin_probe_variation(state, workspaces, f.opr_modes);
     observations.resize(state.y.size());
-    Pass p{.options = options, .iteration = iteration++, .state = state, .model = *model, .slots = slots(), .pool = pool,
-           .workspaces = workspaces, .random = random, .sharing = sharing, .stop = {}, .update_probe = update_probe,
-           .update_opr = f.opr_modes > 0, .refine_positions = f.positions, .observations = observations};
+    Pass p{.options = options,
+           .iteration = iteration++,
+           .state = state,
+           .model = *model,
+           .slots = slots(),
+           .pool = pool,
+           .workspaces = workspaces,
+           .random = random,
+           .sharing = sharing,
+           .stop = {},
+           .update_probe = update_probe,
+           .update_opr = f.opr_modes > 0,
+           .refine_positions = f.positions,
+           .observations = observations};
     ModulusSums sums = algorithm->iterate(p);
     if (tiles != nullptr) {
       sums = tiles->total(sums);

@@ -18,8 +18,8 @@ namespace {
 
 using Order = std::vector<std::size_t>;
 
-void bisect(Order::iterator begin, Order::iterator end, int first, int parts, std::span<const double> y, std::span<const double> x,
-            std::vector<int>& owner) {
+void bisect(Order::iterator begin, Order::iterator end, int first, int parts, std::span<const double> y,
+            std::span<const double> x, std::vector<int>& owner) {
   if (parts == 1) {
     for (auto it = begin; it != end; ++it) owner[*it] = first;
     return;
@@ -33,7 +33,8 @@ void bisect(Order::iterator begin, Order::iterator end, int first, int parts, st
   // Cumulative rounding, so that parts differ by at most one however often the scan is cut.
   const auto count = end - begin;
   const auto middle = begin + count / parts * left + std::min<std::ptrdiff_t>(count % parts, left);
-  std::nth_element(begin, middle, end, [&](std::size_t a, std::size_t b) { return key[a] != key[b] ? key[a] < key[b] : a < b; });
+  std::nth_element(begin, middle, end,
+                   [&](std::size_t a, std::size_t b) { return key[a] != key[b] ? key[a] < key[b] : a < b; });
   bisect(begin, middle, first, left, y, x, owner);
   bisect(middle, end, first + left, parts - left, y, x, owner);
 }
@@ -56,13 +57,15 @@ core::Array<float, 2> intensity(const State& state) {
 }
 
 /// A list of equal records of every process, in the order of ranks, known to all.
-std::vector<double> all_records(parallel::Communicator& c, const std::vector<double>& mine, std::vector<std::size_t>& begin_of_rank) {
+std::vector<double> all_records(parallel::Communicator& c, const std::vector<double>& mine,
+                                std::vector<std::size_t>& begin_of_rank) {
   const auto ranks = static_cast<std::size_t>(c.size()), here = static_cast<std::size_t>(c.rank());
   std::vector<double> lengths(ranks);
   lengths[here] = static_cast<double>(mine.size());
   c.all_reduce(lengths, parallel::Reduce::sum);
   begin_of_rank.assign(ranks + 1, 0);
-  for (std::size_t r = 0; r < ranks; ++r) begin_of_rank[r + 1] = begin_of_rank[r] + static_cast<std::size_t>(lengths[r]);
+  for (std::size_t r = 0; r < ranks; ++r)
+    begin_of_rank[r + 1] = begin_of_rank[r] + static_cast<std::size_t>(lengths[r]);
   std::vector<double> all(begin_of_rank.back());
   std::copy(mine.begin(), mine.end(), all.begin() + static_cast<std::ptrdiff_t>(begin_of_rank[here]));
   c.all_reduce(all, parallel::Reduce::sum);  // zero everywhere else
@@ -87,7 +90,8 @@ Patterns TileSharing::split(Patterns&& dealt) {
     int holder, owner;
   };
   std::vector<double> mine;
-  for (const Index slot : dealt.ready()) mine.insert(mine.end(), {static_cast<double>(dealt.id(slot)), dealt.y(slot), dealt.x(slot)});
+  for (const Index slot : dealt.ready())
+    mine.insert(mine.end(), {static_cast<double>(dealt.id(slot)), dealt.y(slot), dealt.x(slot)});
   std::vector<std::size_t> begin;
   const auto all = all_records(communicator_, mine, begin);
   std::vector<Entry> entries;
@@ -95,8 +99,9 @@ Patterns TileSharing::split(Patterns&& dealt) {
     for (std::size_t i = begin[static_cast<std::size_t>(r)]; i < begin[static_cast<std::size_t>(r) + 1]; i += 3)
       entries.push_back({static_cast<model::FrameId>(all[i]), all[i + 1], all[i + 2], r, 0});
   if (entries.size() < static_cast<std::size_t>(size()))
-    throw Error(ErrorCode::invalid_argument, fmt::format("{} patterns cannot be shared by {} processes; use at most as many processes as patterns",
-                                                         entries.size(), size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} patterns cannot be shared by {} processes; use at most as many processes as patterns",
+                            entries.size(), size()));
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.id < b.id; });
   std::vector<double> y, x;
   for (const Entry& e : entries) {
@@ -159,8 +164,8 @@ std::vector<TileSharing::Box> TileSharing::boxes_of_all(const State& state) cons
   communicator_.all_reduce(corners, parallel::Reduce::sum);
   std::vector<Box> boxes;
   for (std::size_t i = 0; i < corners.size(); i += 4)
-    boxes.push_back({static_cast<Index>(corners[i]), static_cast<Index>(corners[i + 1]), static_cast<Index>(corners[i + 2]),
-                     static_cast<Index>(corners[i + 3])});
+    boxes.push_back({static_cast<Index>(corners[i]), static_cast<Index>(corners[i + 1]),
+                     static_cast<Index>(corners[i + 2]), static_cast<Index>(corners[i + 3])});
   return boxes;
 }
 
@@ -169,8 +174,8 @@ void TileSharing::find_shared(const State& state) {
   neighbours_.clear();
   for (int r = 0; r < size(); ++r) {
     const Box& there = boxes_[static_cast<std::size_t>(r)];
-    const Box both{std::max(here.y0, there.y0) - here.y0, std::max(here.x0, there.x0) - here.x0, std::min(here.y1, there.y1) - here.y0,
-                   std::min(here.x1, there.x1) - here.x0};
+    const Box both{std::max(here.y0, there.y0) - here.y0, std::max(here.x0, there.x0) - here.x0,
+                   std::min(here.y1, there.y1) - here.y0, std::min(here.x1, there.x1) - here.x0};
     if (r != rank() && !both.empty()) neighbours_.push_back({r, both});
   }
   shared_.clear();
@@ -241,7 +246,8 @@ void TileSharing::average(State& state, const ForwardModel& model) {
 void TileSharing::sum(std::span<double> values) { communicator_.all_reduce(values, parallel::Reduce::sum); }
 
 void TileSharing::sum(std::span<cfloat> values) {
-  communicator_.all_reduce(std::span(reinterpret_cast<float*>(values.data()), 2 * values.size()), parallel::Reduce::sum);
+  communicator_.all_reduce(std::span(reinterpret_cast<float*>(values.data()), 2 * values.size()),
+                           parallel::Reduce::sum);
 }
 
 template <class T>
@@ -253,7 +259,8 @@ void TileSharing::sum_shared(core::View<T, 2> object) {
   std::vector<parallel::Communicator::Message> messages;
   for (std::size_t i = 0; i < neighbours_.size(); ++i) {
     const Box& box = neighbours_[i].overlap;
-    for (Index y = box.y0; y < box.y1; ++y) send[i].insert(send[i].end(), &object(y, box.x0), &object(y, box.x0) + (box.x1 - box.x0));
+    for (Index y = box.y0; y < box.y1; ++y)
+      send[i].insert(send[i].end(), &object(y, box.x0), &object(y, box.x0) + (box.x1 - box.x0));
     receive[i].resize(send[i].size());
     messages.push_back({neighbours_[i].rank, bytes_of(send[i]), writable_bytes_of(receive[i])});
   }
@@ -296,7 +303,8 @@ bool TileSharing::agree(bool here) {
 }
 
 ModulusSums TileSharing::total(const ModulusSums& here) {
-  double v[] = {here.cost, here.abs_difference, here.amplitude, here.model_intensity, here.measured_intensity, here.valid};
+  double v[] = {here.cost, here.abs_difference, here.amplitude, here.model_intensity, here.measured_intensity,
+                here.valid};
   sum(v);
   return {v[0], v[1], v[2], v[3], v[4], v[5]};
 }
@@ -312,14 +320,16 @@ std::optional<Whole> TileSharing::gather(const State& state, const Patterns& pat
   std::vector<double> mine;
   for (const Index slot : patterns.ready()) {
     const auto s = static_cast<std::size_t>(slot);
-    mine.insert(mine.end(), {static_cast<double>(patterns.id(slot)), state.y[s], state.x[s], patterns.y(slot), patterns.x(slot),
-                             static_cast<double>(state.amplitude[s])});
+    mine.insert(mine.end(), {static_cast<double>(patterns.id(slot)), state.y[s], state.x[s], patterns.y(slot),
+                             patterns.x(slot), static_cast<double>(state.amplitude[s])});
     for (std::size_t k = 0; k < opr; ++k) mine.push_back(static_cast<double>(state.opr_weights[s * opr + k]));
   }
   std::vector<std::size_t> begin;
   const auto all = all_records(communicator_, mine, begin);
   const auto boxes = boxes_of_all(state);
-  const auto pixels = [](const core::Array<cfloat, 2>& a) { return std::span(a.data(), static_cast<std::size_t>(a.size())); };
+  const auto pixels = [](const core::Array<cfloat, 2>& a) {
+    return std::span(a.data(), static_cast<std::size_t>(a.size()));
+  };
   if (!first()) {
     communicator_.exchange(std::vector<parallel::Communicator::Message>{{0, std::as_bytes(pixels(state.object)), {}}});
     return std::nullopt;
@@ -338,7 +348,8 @@ std::optional<Whole> TileSharing::gather(const State& state, const Patterns& pat
   Whole whole;
   State& s = whole.state;
   Box hull = boxes[0];
-  for (const Box& b : boxes) hull = {std::min(hull.y0, b.y0), std::min(hull.x0, b.x0), std::max(hull.y1, b.y1), std::max(hull.x1, b.x1)};
+  for (const Box& b : boxes)
+    hull = {std::min(hull.y0, b.y0), std::min(hull.x0, b.x0), std::max(hull.y1, b.y1), std::max(hull.x1, b.x1)};
   s.object = core::Array<cfloat, 2>({hull.y1 - hull.y0, hull.x1 - hull.x0}, fill);
   for (std::size_t r = 0; r < parts.size(); ++r)
     for (Index y = 0; y < parts[r].extent(0); ++y)

@@ -45,8 +45,8 @@ public:
   bool takes(model::FrameId id) const { return id % size() == rank(); }
 
   /// Collective, after the last frame: sends every ready pattern to the process whose tile it lies in; returns
-  /// this process's own, ordered by frame id. Frames without a position are left behind. While it runs a process holds up
-  /// to twice its share. Throws `invalid_argument` on all processes when there are fewer patterns than processes.
+  /// this process's own, ordered by frame id. Frames without a position are left behind. While it runs a process holds
+  /// up to twice its share. Throws `invalid_argument` on all processes when there are fewer patterns than processes.
   Patterns split(Patterns&& dealt);
 
   /// Collective, after cover() has laid out the object: agrees on who shares which pixels. Where a process's
@@ -102,10 +102,10 @@ private:
   void mean_object(State&, const ForwardModel&);
 
   parallel::Communicator& communicator_;
-  std::vector<Box> boxes_;             ///< of every process
+  std::vector<Box> boxes_;  ///< of every process
   std::vector<Neighbour> neighbours_;  ///< by rank
-  std::vector<Run> shared_;            ///< pixels that others hold, too
-  std::vector<Run> owned_;             ///< pixels that no process of lower rank holds
+  std::vector<Run> shared_;  ///< pixels that others hold, too
+  std::vector<Run> owned_;  ///< pixels that no process of lower rank holds
 };
 
 }  // namespace farfield::techniques::ptychography

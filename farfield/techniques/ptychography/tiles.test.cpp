@@ -113,7 +113,9 @@ TEST(TileSharing, SumsOverTheObjectAreThoseOfOneProcess) {
     math::Random r(static_cast<std::uint64_t>(rank), static_cast<std::uint64_t>(1000 * (y + 50) + x + 50));
     return cfloat{static_cast<float>(r.normal()), static_cast<float>(r.normal())};
   };
-  const auto inside = [&](int r, Index y, Index x) { return y >= box[r][0] && x >= box[r][1] && y < box[r][2] && x < box[r][3]; };
+  const auto inside = [&](int r, Index y, Index x) {
+    return y >= box[r][0] && x >= box[r][1] && y < box[r][2] && x < box[r][3];
+  };
   std::mutex mutex;
   std::map<std::pair<Index, Index>, std::vector<cfloat>> results;
   double dot = 0;
@@ -128,8 +130,8 @@ TEST(TileSharing, SumsOverTheObjectAreThoseOfOneProcess) {
     state.origin_x = static_cast<double>(b[1]);
     const Patterns no_patterns(state.shape, core::DType::u16);
     const core::Array<float, 2> all_valid;
-    const ForwardModel model(kernels(), operators::Propagator::far_field(8, 8, math::FftEffort::estimate), no_patterns, all_valid, 0,
-                             Likelihood::amplitude);
+    const ForwardModel model(kernels(), operators::Propagator::far_field(8, 8, math::FftEffort::estimate), no_patterns,
+                             all_valid, 0, Likelihood::amplitude);
     tiles.align(state, model);
     for (Index y = b[0]; y < b[2]; ++y)
       for (Index x = b[1]; x < b[3]; ++x) state.object(y - b[0], x - b[1]) = value(c.rank(), y, x);
@@ -166,7 +168,8 @@ struct Result {
   Whole whole;
   double bytes_per_pass = 0, border = 0, object = 0;
 };
-Result reconstruct(int ranks, int passes, const core::OptionValues& simulation, AlgorithmKind algorithm = AlgorithmKind::lsqml) {
+Result reconstruct(int ranks, int passes, const core::OptionValues& simulation,
+                   AlgorithmKind algorithm = AlgorithmKind::lsqml) {
   Options options;
   options.algorithm = algorithm;
   Result result;
@@ -234,7 +237,9 @@ TEST(TileSharing, FullBatchAlgorithmsDoTheSameOnSeveralProcesses) {
 TEST(TileSharing, TrafficGrowsWithTheBorder) {
   // Three times as wide a scan, nine times the patterns: the object grows faster than the border, which is two windows
   // wide and as long as the scan and a window.
-  const auto scan = [](std::int64_t patterns) { return small_scan({{"patterns", patterns}, {"noise", std::string("none")}}); };
+  const auto scan = [](std::int64_t patterns) {
+    return small_scan({{"patterns", patterns}, {"noise", std::string("none")}});
+  };
   const Result small = reconstruct(2, 1, scan(100)), large = reconstruct(2, 1, scan(900));
   EXPECT_GT(large.object, 2.4 * small.object);
   EXPECT_LT(large.border, 1.9 * small.border);

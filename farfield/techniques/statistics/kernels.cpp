@@ -27,10 +27,8 @@ template <class F>
 void visit(const core::AnyImage& image, F&& f) {
   core::visit_dtype(image.dtype, [&](auto zero) {
     using T = decltype(zero);
-    if constexpr (std::is_arithmetic_v<T>)
-      f(image.view<T>(), rows<T>());
-    else
-      throw core::Error(core::ErrorCode::unsupported, "frames of complex numbers have no mean count");
+    if constexpr (std::is_arithmetic_v<T>) f(image.view<T>(), rows<T>());
+    else throw core::Error(core::ErrorCode::unsupported, "frames of complex numbers have no mean count");
   });
 }
 

@@ -33,8 +33,8 @@ bool all_finite(const T* x, const std::uint8_t* valid, std::int64_t n) {
   }
 }
 
-#define FARFIELD_INSTANTIATE(T)                                                \
-  template void add<T>(const T*, double, double*, double*, std::int64_t);  \
+#define FARFIELD_INSTANTIATE(T)                                           \
+  template void add<T>(const T*, double, double*, double*, std::int64_t); \
   template bool all_finite<T>(const T*, const std::uint8_t*, std::int64_t);
 FARFIELD_STATISTICS_PIXEL_TYPES(FARFIELD_INSTANTIATE)
 

@@ -64,7 +64,8 @@ public:
     product.technique = "statistics";
     product.verb = "simulate";
     product.datasets.push_back({"mean", core::AnyArray(mean), "counts", {"y", "x"}, "mean of the Poisson counts"});
-    product.datasets.push_back({"variance", core::AnyArray(mean), "counts^2", {"y", "x"}, "their variance, equal to the mean"});
+    product.datasets.push_back(
+        {"variance", core::AnyArray(mean), "counts^2", {"y", "x"}, "their variance, equal to the mean"});
     return product;
   }
 

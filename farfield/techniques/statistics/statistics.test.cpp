@@ -84,7 +84,8 @@ TEST(Statistics, KnownMeanAndVariance) {
   }
   technique::Observer observer;
   const auto product = analyse({}, acquisition_of(1, 2), frames, observer);
-  const auto mean = product.find("mean")->data.view<double, 2>(), variance = product.find("variance")->data.view<double, 2>();
+  const auto mean = product.find("mean")->data.view<double, 2>(),
+             variance = product.find("variance")->data.view<double, 2>();
   // Sums of small integers divided by powers of two: exact.
   EXPECT_EQ(mean(0, 0), 4);
   EXPECT_EQ(mean(0, 1), 65534);
@@ -139,8 +140,7 @@ TEST(Statistics, FindsTheMeanOfItsSimulation) {
       kept.emplace_back(frame.image.view<std::uint16_t>());
       frames.push_back({frame.id, {core::DType::u16, kept.back().data(), 24, 24, 24}});
     }
-  })) {
-  }
+  })) {}
   ASSERT_EQ(frames.size(), static_cast<std::size_t>(kFrames));
   technique::Observer observer;
   const auto product = analyse({}, simulation->acquisition(), frames, observer, 2);
@@ -160,7 +160,8 @@ TEST(Statistics, FindsTheMeanOfItsSimulation) {
   EXPECT_EQ(masked, 7);
   // chi^2 of 569 degrees of freedom: mean 569, standard deviation 34; five of them on either side.
   EXPECT_NEAR(chi2, 24 * 24 - 7, 5 * 34);
-  // Poisson: the variance is the mean. The mean of 569 sample variances of 400 frames: sigma = v sqrt(2/400/569) = 0.3 %.
+  // Poisson: the variance is the mean. The mean of 569 sample variances of 400 frames: sigma = v sqrt(2/400/569) = 0.3
+  // %.
   EXPECT_NEAR(product.metrics.at("mean_variance") / product.metrics.at("mean_counts"), 1, 0.015);
 }
 

@@ -51,7 +51,8 @@ public:
     for (const auto& frame : frames) {
       if (!is_mine(frame.id) || seen_.contains(frame.id)) continue;
       if (frame.image.ny != ny_ || frame.image.nx != nx_) {
-        rejected_.emplace_back(frame.id, fmt::format("{} x {} pixels instead of {} x {}", frame.image.ny, frame.image.nx, ny_, nx_));
+        rejected_.emplace_back(
+            frame.id, fmt::format("{} x {} pixels instead of {} x {}", frame.image.ny, frame.image.nx, ny_, nx_));
       } else if (!all_finite(frame.image, valid_)) {
         rejected_.emplace_back(frame.id, "a pixel that is not masked is not finite");
       } else {
@@ -59,7 +60,8 @@ public:
         ++moments_.count;
         // Pixels do not depend on each other: any number of threads gives the same bits.
         resources_.pool->split(ny_, [&](Index begin, Index end, int) {
-          add_frame(rows(frame.image, begin, end), moments_.count, moments_.mean.view().window({begin, 0}, {end - begin, nx_}),
+          add_frame(rows(frame.image, begin, end), moments_.count,
+                    moments_.mean.view().window({begin, 0}, {end - begin, nx_}),
                     moments_.m2.view().window({begin, 0}, {end - begin, nx_}));
         });
       }
@@ -74,7 +76,8 @@ public:
     rejected_.clear();
     if (moments_.count > reported_) {
       reported_ = moments_.count;
-      observer.progress({reported_, expected_, resources_.clock->now_s() - started_s_, {{"mean_counts", mean_counts(moments_)}}});
+      observer.progress(
+          {reported_, expected_, resources_.clock->now_s() - started_s_, {{"mean_counts", mean_counts(moments_)}}});
     }
     return ended_ ? technique::StepState::finished : technique::StepState::waiting;
   }
@@ -92,7 +95,8 @@ public:
     const auto seen = source.get("seen");
     std::vector<model::FrameId> ids(seen.size() / sizeof(model::FrameId));
     copy_block(seen, std::as_writable_bytes(std::span(ids)), "seen");
-    copy_block(source.get("mean"), std::as_writable_bytes(std::span(moments_.mean.begin(), moments_.mean.end())), "mean");
+    copy_block(source.get("mean"), std::as_writable_bytes(std::span(moments_.mean.begin(), moments_.mean.end())),
+               "mean");
     copy_block(source.get("m2"), std::as_writable_bytes(std::span(moments_.m2.begin(), moments_.m2.end())), "m2");
     seen_ = {ids.begin(), ids.end()};
     reported_ = moments_.count = static_cast<Index>(seen_.size());
@@ -165,8 +169,10 @@ private:
     model::Product out;
     out.technique = "statistics";
     out.verb = "mean";
-    out.datasets.push_back({"mean", core::AnyArray(mean), "counts", {"y", "x"}, "mean over the frames; NaN where masked"});
-    out.datasets.push_back({"variance", core::AnyArray(variance), "counts^2", {"y", "x"}, "variance over the frames; NaN where masked"});
+    out.datasets.push_back(
+        {"mean", core::AnyArray(mean), "counts", {"y", "x"}, "mean over the frames; NaN where masked"});
+    out.datasets.push_back(
+        {"variance", core::AnyArray(variance), "counts^2", {"y", "x"}, "variance over the frames; NaN where masked"});
     out.metrics = {{"frames", static_cast<double>(m.count)},
                    {"mean_counts", mean_counts(m)},
                    {"mean_variance", variance_sum / static_cast<double>(good)}};
@@ -192,22 +198,23 @@ const technique::TechniqueInfo& info() {
       .name = "statistics",
       .summary = "mean and variance of every pixel over the frames of a scan",
       .references = {"10.1080/00401706.1962.10490022", "10.1080/00031305.1983.10483115"},
-      .verbs = {
-          {.name = "mean",
-           .summary = "mean and variance of every pixel",
-           .options = mean_schema(),
-           .inputs = {"frames"},
-           .outputs = {"mean", "variance"},
-           .analyse = [](const core::OptionValues& values, const technique::Resources& resources)
-               -> std::unique_ptr<technique::Technique> { return std::make_unique<Mean>(mean_schema().make(values), resources); }},
-          {.name = "simulate",
-           .summary = "Poisson frames of known mean",
-           .options = simulate_schema(),
-           .inputs = {},
-           .outputs = {"mean", "variance"},
-           .simulate = [](const core::OptionValues& values, const technique::Resources& resources) {
-             return make_simulation(simulate_schema().make(values), resources.seed);
-           }}}};
+      .verbs = {{.name = "mean",
+                 .summary = "mean and variance of every pixel",
+                 .options = mean_schema(),
+                 .inputs = {"frames"},
+                 .outputs = {"mean", "variance"},
+                 .analyse = [](const core::OptionValues& values,
+                               const technique::Resources& resources) -> std::unique_ptr<technique::Technique> {
+                   return std::make_unique<Mean>(mean_schema().make(values), resources);
+                 }},
+                {.name = "simulate",
+                 .summary = "Poisson frames of known mean",
+                 .options = simulate_schema(),
+                 .inputs = {},
+                 .outputs = {"mean", "variance"},
+                 .simulate = [](const core::OptionValues& values, const technique::Resources& resources) {
+                   return make_simulation(simulate_schema().make(values), resources.seed);
+                 }}}};
   return value;
 }
 

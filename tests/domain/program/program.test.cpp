@@ -55,8 +55,8 @@ struct Program : testing::Test {
 
   /// A scan of 40 frames 24 x 24.
   std::string scan() const {
-    const auto made = farfield({"statistics", "simulate", "--frames", "40", "--shape", "24", "--dead-pixels", "5", "--seed", "7",
-                                "--out", path("scan.cxi")});
+    const auto made = farfield({"statistics", "simulate", "--frames", "40", "--shape", "24", "--dead-pixels", "5",
+                                "--seed", "7", "--out", path("scan.cxi")});
     EXPECT_EQ(made.exit_code, 0) << made.err;
     return path("scan.cxi");
   }
@@ -68,7 +68,8 @@ TEST_F(Program, SimulatesAnalysesAndWritesEverythingItPromises) {
   EXPECT_EQ(files_in(folder), (std::set<std::string>{"scan.cxi", "scan.truth.cxi"}));
   const auto run = farfield({"statistics", "mean", input, "--out", path("out"), "--threads", "2"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_EQ(files_in(folder / "out"), (std::set<std::string>{"result.cxi", "metrics.json", "frames.json", "mean.png", "variance.png"}));
+  EXPECT_EQ(files_in(folder / "out"),
+            (std::set<std::string>{"result.cxi", "metrics.json", "frames.json", "mean.png", "variance.png"}));
   EXPECT_NE(run.out.find("result.cxi"), std::string::npos);
   EXPECT_NE(run.err.find("40 frames received: 40 processed, 0 dropped"), std::string::npos) << run.err;
 
@@ -77,7 +78,8 @@ TEST_F(Program, SimulatesAnalysesAndWritesEverythingItPromises) {
   // Mean of 571 pixels and 40 frames of Poisson counts of mean 10: sigma = sqrt(10 / 571 / 40) = 0.021.
   EXPECT_NEAR(metrics.at("metrics").at("mean_counts").get<double>(), 10, 0.11 + 0.1);
   const auto& provenance = metrics.at("provenance");
-  for (const char* name : {"version", "revision", "instruction_set", "seed", "input", "checksum", "options", "created", "command", "state"})
+  for (const char* name : {"version", "revision", "instruction_set", "seed", "input", "checksum", "options", "created",
+                           "command", "state"})
     EXPECT_TRUE(provenance.contains(name)) << name;
   EXPECT_EQ(provenance.at("options").at("ddof"), 1);
 
@@ -89,7 +91,9 @@ TEST_F(Program, SimulatesAnalysesAndWritesEverythingItPromises) {
 TEST_F(Program, TheSameSeedGivesTheSameResultWhateverTheThreads) {
   const auto input = scan();
   ASSERT_EQ(farfield({"statistics", "mean", input, "--out", path("one"), "--threads", "1"}).exit_code, 0);
-  ASSERT_EQ(farfield({"statistics", "mean", input, "--out", path("live"), "--threads", "3", "--iterate-while-reading"}).exit_code, 0);
+  ASSERT_EQ(farfield({"statistics", "mean", input, "--out", path("live"), "--threads", "3", "--iterate-while-reading"})
+                .exit_code,
+            0);
   const auto one = io::read_product(folder / "one/result.cxi"), live = io::read_product(folder / "live/result.cxi");
   for (const char* name : {"mean", "variance"}) {
     const auto a = one.find(name)->data.to<double, 2>(), b = live.find(name)->data.to<double, 2>();
@@ -119,8 +123,9 @@ TEST_F(Program, JsonOnStdoutAndNothingElse) {
 
 TEST_F(Program, OptionsFromFlagEnvironmentAndFile) {
   std::ofstream(path("options.toml")) << "frames = 9\nshape = 9\nmean-counts = 2.5\n";
-  const auto printed = farfield({"statistics", "simulate", "--config", path("options.toml"), "--shape", "7", "--print-config"},
-                                {.environment = {{"FARFIELD_SHAPE", "8"}, {"FARFIELD_FRAMES", "8"}}});
+  const auto printed =
+      farfield({"statistics", "simulate", "--config", path("options.toml"), "--shape", "7", "--print-config"},
+               {.environment = {{"FARFIELD_SHAPE", "8"}, {"FARFIELD_FRAMES", "8"}}});
   ASSERT_EQ(printed.exit_code, 0) << printed.err;
   for (const char* line : {"\nshape = 7\n", "\nframes = 8\n", "\nmean-counts = 2.5\n", "\n# dead-pixels = 0\n"})
     EXPECT_NE(printed.out.find(line), std::string::npos) << line << printed.out;
@@ -142,9 +147,18 @@ TEST_F(Program, EveryMistakeHasItsMessageAndExitCode) {
       {"nothing", {}, 2, "farfield --help"},
       {"command", {"statistic", "mean"}, 2, "did you mean statistics?"},
       {"verb", {"statistics", "meen"}, 2, "did you mean mean?"},
-      {"option", {"statistics", "mean", good, "--ddoff", "1"}, 2, "unknown option --ddoff of `farfield statistics mean`; did you mean --ddof?"},
-      {"value", {"statistics", "mean", good, "--out", "%/o", "--ddof", "2"}, 2, "option ddof = 2 must be a whole number from 0 to 1"},
-      {"word", {"statistics", "mean", good, "--out", "%/o", "--threads", "many"}, 2, "option threads = many must be a whole number"},
+      {"option",
+       {"statistics", "mean", good, "--ddoff", "1"},
+       2,
+       "unknown option --ddoff of `farfield statistics mean`; did you mean --ddof?"},
+      {"value",
+       {"statistics", "mean", good, "--out", "%/o", "--ddof", "2"},
+       2,
+       "option ddof = 2 must be a whole number from 0 to 1"},
+      {"word",
+       {"statistics", "mean", good, "--out", "%/o", "--threads", "many"},
+       2,
+       "option threads = many must be a whole number"},
       {"no value", {"statistics", "mean", good, "--out"}, 2, "--out"},
       {"no out", {"statistics", "mean", good}, 2, "needs --out DIR"},
       {"no input", {"statistics", "mean", "--out", "%/o"}, 2, "takes SCAN"},
@@ -158,7 +172,10 @@ TEST_F(Program, EveryMistakeHasItsMessageAndExitCode) {
       {"checkpoint", {"statistics", "mean", good, "--out", "%/o", "--resume", "%/none.ffc"}, 10, "none.ffc"},
       {"foreign checkpoint", {"statistics", "mean", good, "--out", "%/o", "--resume", "%/text.cxi"}, 13, "text.cxi"},
       {"simulation nowhere", {"statistics", "simulate", "--out", "%/no/such/folder/scan.cxi"}, 1, "no/such/folder"},
-      {"too many dead pixels", {"statistics", "simulate", "--shape", "2", "--dead-pixels", "5", "--out", "%/s.cxi"}, 2, "dead-pixels = 5"},
+      {"too many dead pixels",
+       {"statistics", "simulate", "--shape", "2", "--dead-pixels", "5", "--out", "%/s.cxi"},
+       2,
+       "dead-pixels = 5"},
   };
   for (const auto& wrong : wrongs) {
     SCOPED_TRACE(wrong.name);
@@ -204,11 +221,12 @@ TEST_F(Program, AFullDiskLeavesNoPartOfAFile) {
 
 TEST_F(Program, CtrlCInASimulationLeavesNothing) {
   bool sent = false;
-  const auto run = farfield({"statistics", "simulate", "--frames", "100000000", "--shape", "64", "--out", path("scan.cxi")},
-                            {.on_output = [&](Running& running, const std::string&, const std::string& err) {
-                              if (!sent && err.find("frames read") != std::string::npos) running.send(SIGINT);
-                              sent = sent || err.find("frames read") != std::string::npos;
-                            }});
+  const auto run =
+      farfield({"statistics", "simulate", "--frames", "100000000", "--shape", "64", "--out", path("scan.cxi")},
+               {.on_output = [&](Running& running, const std::string&, const std::string& err) {
+                 if (!sent && err.find("frames read") != std::string::npos) running.send(SIGINT);
+                 sent = sent || err.find("frames read") != std::string::npos;
+               }});
   EXPECT_EQ(run.exit_code, 130) << run.err;
   EXPECT_NE(run.err.find("interrupted"), std::string::npos);
   EXPECT_EQ(files_in(folder), std::set<std::string>{});
@@ -217,11 +235,15 @@ TEST_F(Program, CtrlCInASimulationLeavesNothing) {
 TEST_F(Program, HelpVersionAndSchema) {
   const auto version = farfield({"--version"});
   EXPECT_EQ(version.exit_code, 0);
-  for (const char* part : {"farfield ", "revision", "x86-64-v", "Apache-2.0"}) EXPECT_NE(version.out.find(part), std::string::npos) << part;
+  for (const char* part : {"farfield ", "revision", "x86-64-v", "Apache-2.0"})
+    EXPECT_NE(version.out.find(part), std::string::npos) << part;
   const auto lower = farfield({"--version"}, {.environment = {{"FARFIELD_ISA", "v2"}}});
   EXPECT_NE(lower.out.find("x86-64-v2"), std::string::npos);
   EXPECT_EQ(farfield({"--version"}, {.environment = {{"FARFIELD_ISA", "v9"}}}).exit_code, 2);
-  for (const std::vector<std::string>& ask : {std::vector<std::string>{"--help"}, {"help"}, {"statistics", "--help"}, {"help", "statistics", "mean"},
+  for (const std::vector<std::string>& ask : {std::vector<std::string>{"--help"},
+                                              {"help"},
+                                              {"statistics", "--help"},
+                                              {"help", "statistics", "mean"},
                                               {"statistics", "mean", "--help"}}) {
     const auto help = farfield(ask);
     EXPECT_EQ(help.exit_code, 0) << help.err;

@@ -21,14 +21,15 @@ using nlohmann::json;
 struct Reconstruction : testing::Test {
   Reconstruction() {
     fs::create_directories(folder);
-    const auto made = farfield({"ptychography", "simulate", "--patterns", "64", "--shape", "32", "--probe", "disc", "--probe-size", "12",
-                                "--step", "4", "--seed", "2", "--out", path("scan.cxi")});
+    const auto made = farfield({"ptychography", "simulate", "--patterns", "64", "--shape", "32", "--probe", "disc",
+                                "--probe-size", "12", "--step", "4", "--seed", "2", "--out", path("scan.cxi")});
     EXPECT_EQ(made.exit_code, 0) << made.err;
   }
   ~Reconstruction() override { fs::remove_all(folder); }
   std::string path(const std::string& name) const { return (folder / name).string(); }
   std::vector<std::string> reconstruct(const std::string& out, std::vector<std::string> more) const {
-    std::vector<std::string> all{"ptychography", "reconstruct", path("scan.cxi"), "--out", path(out), "--threads", "1", "--seed", "5", "--json"};
+    std::vector<std::string> all{"ptychography", "reconstruct", path("scan.cxi"), "--out", path(out),
+                                 "--threads",    "1",           "--seed",         "5",     "--json"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -61,7 +62,8 @@ TEST_F(Reconstruction, ReportsEveryIterationAndWritesPictures) {
   ASSERT_EQ(cost.size(), 6U);
   EXPECT_LT(cost.back(), cost.front());
   EXPECT_TRUE(lines.back().at("metrics").contains("final_cost"));
-  for (const char* name : {"object_phase.png", "object_amplitude.png", "probe.png", "cost.png", "result.cxi", "metrics.json", "frames.json"})
+  for (const char* name : {"object_phase.png", "object_amplitude.png", "probe.png", "cost.png", "result.cxi",
+                           "metrics.json", "frames.json"})
     EXPECT_TRUE(fs::exists(folder / "out" / name)) << name;
 }
 
@@ -87,7 +89,8 @@ TEST_F(Reconstruction, CtrlCKeepsSnapshotAndCheckpointAndResumeEndsInTheSameBits
     if (line.at("message_type") == "iteration") done = line.at("iteration");
   const std::string total = std::to_string(done + 5);
   ASSERT_EQ(farfield(reconstruct("straight", {"--iterations", total})).exit_code, 0);
-  const auto resumed = farfield(reconstruct("resumed", {"--iterations", total, "--resume", path("part/checkpoint.ffc")}));
+  const auto resumed =
+      farfield(reconstruct("resumed", {"--iterations", total, "--resume", path("part/checkpoint.ffc")}));
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   std::int64_t more = 0;
   for (const auto& line : lines_of(resumed.out)) more += line.at("message_type") == "iteration" ? 1 : 0;
@@ -98,8 +101,8 @@ TEST_F(Reconstruction, CtrlCKeepsSnapshotAndCheckpointAndResumeEndsInTheSameBits
 TEST_F(Reconstruction, ACheckpointOfAnotherScanIsRefused) {
   ASSERT_EQ(farfield(reconstruct("out", {"--iterations", "3", "--checkpoint-every", "1e-9"})).exit_code, 0);
   ASSERT_TRUE(fs::exists(folder / "out/checkpoint.ffc"));
-  ASSERT_EQ(farfield({"ptychography", "simulate", "--patterns", "64", "--shape", "32", "--probe", "disc", "--probe-size", "12", "--step", "4",
-                      "--seed", "3", "--out", path("scan.cxi")})
+  ASSERT_EQ(farfield({"ptychography", "simulate", "--patterns", "64", "--shape", "32", "--probe", "disc",
+                      "--probe-size", "12", "--step", "4", "--seed", "3", "--out", path("scan.cxi")})
                 .exit_code,
             0);
   const auto run = farfield(reconstruct("other", {"--iterations", "3", "--resume", path("out/checkpoint.ffc")}));
