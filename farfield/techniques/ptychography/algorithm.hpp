@@ -82,8 +82,9 @@ struct Regrid {
 class Algorithm {
 public:
   virtual ~Algorithm() = default;
-  /// One iteration over pass.slots; returns early, between batches, when a stop is requested (full-batch algorithms:
-  /// with the state as it was and empty sums). The sums are what the pass saw while it visited the patterns.
+  /// One iteration over pass.slots. A full-batch algorithm returns early when a stop is requested, with the state as it
+  /// was and empty sums; one that works batch by batch has changed the state by then, and ends its pass. The sums are
+  /// what the pass saw while it visited the patterns.
   virtual ModulusSums iterate(Pass&) = 0;
   /// Called after the object array moved or grew.
   virtual void regrid(const State&, const Regrid&) {}

@@ -45,7 +45,6 @@ public:
     ModulusSums total;
     Index visited = 0, updates = 0;
     for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
-      if (pass.stop.stop_requested()) break;
       total += update_.visit(pass, batch, kObjectSample);
       update_.update_object(pass, 1, damping, true, o.object_step);
       if (processes == 1) {

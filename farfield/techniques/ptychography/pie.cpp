@@ -31,7 +31,6 @@ public:
     const bool one_by_one = size == 1 && pass.pool.size() == 1 && o.acceleration == Acceleration::none;
     ModulusSums total;
     for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
-      if (pass.stop.stop_requested()) break;
       if (one_by_one) {
         total += update_one(pass, batch[0]);
       } else {

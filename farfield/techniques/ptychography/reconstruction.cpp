@@ -114,10 +114,8 @@ public:
     ModulusSums sums = iterate(stop);
     if (tiles_) sums = tiles_->total(sums);
     // A full-batch algorithm ends a pass or gives nothing; what it judges a pass by may differ from pass to pass.
-    const bool whole =
-        !stop.stop_requested() || (algorithm_->full_batch() ? sums.valid > 0 : sums.valid == valid_of_pass_);
+    const bool whole = !stop.stop_requested() || !algorithm_->full_batch() || sums.valid > 0;
     if (!whole) return StepState::working;  // stopped on the way: the pass is made again when it goes on
-    valid_of_pass_ = sums.valid;
     empty_cost_ = sums.measured_intensity / sums.valid;
 
     if (!(sums.valid > 0))
@@ -167,7 +165,7 @@ public:
     intake_.save(sink, static_cast<Index>(state_.y.size()), taken_in_);
     put_values(sink, "cost", cost_);
     put_values(sink, "r_factor", r_factor_);
-    put_values(sink, "numbers", std::vector<double>{seconds(), planning_s_, valid_of_pass_, empty_cost_});
+    put_values(sink, "numbers", std::vector<double>{seconds(), planning_s_, empty_cost_});
     put_values(sink, "random", std::span<const std::uint64_t>(random_.state()));
     put_text(sink, "fft_wisdom", math::export_fft_wisdom());
     save_state(state_, sink);
@@ -195,14 +193,13 @@ public:
     live_passes_ = counters[1];
     cost_ = get_values<double>(source, "cost");
     r_factor_ = get_values<double>(source, "r_factor", static_cast<Index>(cost_.size()));
-    const auto numbers = get_values<double>(source, "numbers", 4);
+    const auto numbers = get_values<double>(source, "numbers", 3);
     const auto random = get_values<std::uint64_t>(source, "random", 4);
     random_.set_state({random[0], random[1], random[2], random[3]});
     make_model();
     seconds_before_ = numbers[0];
     planning_s_ += numbers[1];
-    valid_of_pass_ = numbers[2];
-    empty_cost_ = numbers[3];
+    empty_cost_ = numbers[2];
     PrefixedSource own(source, "algorithm/");
     algorithm_->restore(own);
     if (tiles_) tiles_->align(state_, *model_);
@@ -305,7 +302,6 @@ private:
     }
     set_monitors();
     taken_in_ = static_cast<Index>(ready.size());
-    valid_of_pass_ = 0;
     return true;
   }
 
@@ -371,7 +367,8 @@ private:
     if (tiles_) sent_bytes_ += tiles_->bytes_sent() - sent_before;
     ++passes_here_;
     const bool broken = !std::isfinite(sums.cost);
-    if (stop.stop_requested() || (tiles_ ? tiles_->agree(broken) : broken)) return sums;
+    const bool cut_short = stop.stop_requested() && algorithm_->full_batch() && !(sums.valid > 0);
+    if (cut_short || (tiles_ ? tiles_->agree(broken) : broken)) return sums;
 
     if (pass.update_opr) refine_probe_variation(state_, workspaces_, ready, model_->kernels(), sharing());
     if (fit_background) refine_background(state_, patterns(), ready, workspaces_, o.likelihood, sharing());
@@ -480,7 +477,6 @@ private:
   double sent_bytes_ = 0;                               ///< by this process during passes made here
   std::int64_t passes_here_ = 0;
   double empty_cost_ = 0;                               ///< mean measured counts
-  double valid_of_pass_ = 0;                            ///< valid pixels that a whole pass sees
   double started_s_ = 0, seconds_before_ = 0, planning_s_ = 0, planned_here_s_ = 0;
 };
 
