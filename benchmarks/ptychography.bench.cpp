@@ -171,7 +171,7 @@ core::OptionValue word(const char* w) { return std::string(w); }
 core::OptionValue number(std::int64_t i) { return i; }
 
 void siemens_star(const Scan& scan) {
-  const double floor = transforms_s(128, 2 * 516 * 32);
+  const double floor = transforms_s(128, Index{2} * 516 * 32);
   const Run ml = reconstruct(scan, with({{"iterations", number(32)}}), 1);
   judge("Siemens star, LSQ-ML, 32 passes: cost", "<= 0.388", fmt::format("{:.4f}", ml.final_cost()), "",
         ml.final_cost() <= 0.388);
@@ -202,7 +202,7 @@ void catalyst(const Scan& scan, bool quick) {
         fmt::format("{:.4f} (seen by pass 10: {:.4f})", ten.final_cost() / f, ten.cost.back() / f),
         fmt::format("F = {:.5f}", f), ten.final_cost() <= 1.03 * f);
   judge("catalyst, LSQ-ML, 10 passes: CPU s", "<= 3", fmt::format("{:.2f}", ten.cpu_total),
-        fmt::format("{:.2f} s of transforms", transforms_s(128, 2 * 1800 * 10)), ten.cpu_total <= 3);
+        fmt::format("{:.2f} s of transforms", transforms_s(128, Index{2} * 1800 * 10)), ten.cpu_total <= 3);
   const std::tuple<const char*, std::int64_t, bool> ends[] = {{"lsqml", 40, true}, {"cgml", 100, true},
                                                               {"raar", 120, true}, {"epie", 20, false},
                                                               {"rpie", 20, false}, {"dm", 100, false}};
