@@ -18,4 +18,10 @@ set(FARFIELD_MAY_USE_techniques core math model operators parallel technique)
 set(FARFIELD_MAY_USE_io core math model codec)
 set(FARFIELD_MAY_USE_stream core model codec net)
 set(FARFIELD_MAY_USE_pipeline core math model codec parallel net operators technique plot io stream)
-set(FARFIELD_MAY_USE_services core net store)
+
+# The services are rooms of their own, in this order: an earlier one may be used by a later one.
+set(FARFIELD_MAY_USE_services/auth core codec net store)
+set(FARFIELD_MAY_USE_services/watch core codec store)
+set(FARFIELD_MAY_USE_services/transfer core codec net store services/auth services/watch)
+set(FARFIELD_MAY_USE_services/compute core codec net store services/auth)
+set(FARFIELD_MAY_USE_services/flow core codec net store services/auth services/transfer services/compute)

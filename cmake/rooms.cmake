@@ -1,12 +1,16 @@
 # farfield_room(NAME [USES room...] [LIBS target...]) makes the static library farfield_NAME from the
-# folder's sources and test_NAME from its *.test.cpp. A technique's NAME is techniques/<name>.
+# folder's sources and test_NAME from its *.test.cpp. A technique's NAME is techniques/<name>, a service's
+# services/<name>; a room inside another has a row of its own in the table, or obeys the outer one's.
 
 include(${CMAKE_CURRENT_LIST_DIR}/layers.cmake)
 
 function(farfield_room name)
   cmake_parse_arguments(ROOM "" "" "USES;LIBS;TEST_LIBS" ${ARGN})
   string(REPLACE "/" "_" target ${name})
-  string(REGEX REPLACE "/.*" "" row ${name})
+  set(row ${name})
+  if(NOT DEFINED FARFIELD_MAY_USE_${row})
+    string(REGEX REPLACE "/.*" "" row ${name})
+  endif()
   foreach(used IN LISTS ROOM_USES)
     if(NOT used IN_LIST FARFIELD_MAY_USE_${row})
       message(FATAL_ERROR "room ${name} must not use ${used}; cmake/layers.cmake allows: ${FARFIELD_MAY_USE_${row}}")
@@ -23,6 +27,7 @@ function(farfield_room name)
   endif()
   add_library(farfield_${target} STATIC ${sources})
   add_library(farfield::${target} ALIAS farfield_${target})
+  list(TRANSFORM ROOM_USES REPLACE "/" "_")
   list(TRANSFORM ROOM_USES PREPEND farfield::)
   target_link_libraries(farfield_${target} PUBLIC farfield_flags ${ROOM_USES} ${ROOM_LIBS})
   set_property(GLOBAL APPEND PROPERTY FARFIELD_ROOM_TARGETS farfield_${target})

@@ -60,6 +60,17 @@ TEST_F(Rules, FindATechniqueThatUsesAnother) {
   EXPECT_THAT(check_layers(root_), ElementsAre(HasSubstr("techniques/saxs must not use techniques/xpcs")));
 }
 
+TEST_F(Rules, FindAServiceThatUsesALaterOne) {
+  write("cmake/layers.cmake",
+        "set(FARFIELD_MAY_USE_services/auth core)\nset(FARFIELD_MAY_USE_services/flow core services/auth)\n");
+  write("farfield/services/auth/token.hpp", "#include \"farfield/services/flow/run.hpp\"\n");
+  write("farfield/services/flow/run.hpp", "#include \"farfield/services/auth/token.hpp\"\n");
+  write("farfield/services/attic/old.hpp", "");
+  fs::remove_all(root_ / "farfield/core");
+  EXPECT_THAT(check_layers(root_), ElementsAre(HasSubstr("room 'services/attic' has no row"),
+                                               HasSubstr("token.hpp:1: services/auth must not use services/flow")));
+}
+
 TEST_F(Rules, FindARoomOutsideTheTable) {
   write("farfield/attic/old.cpp", "");
   EXPECT_THAT(check_layers(root_), ElementsAre(HasSubstr("room 'attic' has no row")));
