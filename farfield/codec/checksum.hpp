@@ -31,4 +31,7 @@ std::string sha256_hex(std::span<const std::byte> data);
 /// CRC-32C (Castagnoli, RFC 3720). Pass the previous value to go on.
 std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t previous = 0);
 
+/// The CRC-32C of A followed by B from that of each and the length of B: pieces may be summed in any order.
+std::uint32_t crc32c_combine(std::uint32_t a, std::uint32_t b, std::uint64_t length_b);
+
 }  // namespace farfield::codec

@@ -33,5 +33,26 @@ TEST(Crc32c, PiecesEqualTheWhole) {
     EXPECT_EQ(crc32c(std::span(data).subspan(cut), crc32c(std::span(data).first(cut))), crc32c(data));
 }
 
+// Long enough for several groups of lanes, and the rests that follow them; the oracle goes bit by bit.
+TEST(Crc32c, LongDataEqualsTheDefinition) {
+  const auto data = testing::random_bytes(3 * 8192 * 2 + 8192 + 13, 3);
+  std::uint32_t expected = ~0U;
+  for (const std::byte byte : data) {
+    expected ^= static_cast<std::uint32_t>(byte);
+    for (int bit = 0; bit < 8; ++bit) expected = (expected >> 1) ^ ((expected & 1) != 0 ? 0x82f63b78U : 0U);
+  }
+  EXPECT_EQ(crc32c(data), ~expected);
+  for (const std::size_t cut : {1UL, 8191UL, 3 * 8192UL, 3 * 8192UL + 1, data.size() - 1})
+    EXPECT_EQ(crc32c(std::span(data).subspan(cut), crc32c(std::span(data).first(cut))), ~expected) << cut;
+}
+
+TEST(Crc32c, CombinesPieces) {
+  const auto data = testing::random_bytes(100000, 4);
+  for (const std::size_t cut : {0UL, 1UL, 4096UL, 65537UL, 100000UL}) {
+    const auto a = std::span(data).first(cut), b = std::span(data).subspan(cut);
+    EXPECT_EQ(crc32c_combine(crc32c(a), crc32c(b), b.size()), crc32c(data)) << cut;
+  }
+}
+
 }  // namespace
 }  // namespace farfield::codec

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -17,13 +16,6 @@ namespace farfield::io {
 
 using core::Error;
 using core::ErrorCode;
-
-Error system_error(int number, const std::string& what) {
-  ErrorCode code = ErrorCode::io;
-  if (number == ENOENT) code = ErrorCode::not_found;
-  if (number == ENOSPC || number == EDQUOT || number == EFBIG) code = ErrorCode::resource_exhausted;
-  return {code, fmt::format("{}: {}", what, std::strerror(number))};
-}
 
 namespace {
 std::filesystem::path folder_of(const std::filesystem::path& path) {

@@ -1,14 +1,8 @@
 #pragma once
-// errno -> Error, in one place.
+// errno -> Error, under the name that this room uses.
 
-#include <string>
-
-#include "farfield/core/error.hpp"
+#include "farfield/core/system_error.hpp"
 
 namespace farfield::io {
-
-/// "cannot write /a/b.cxi: No space left on device"; the code follows from `number` (ENOENT: not_found,
-/// ENOSPC, EDQUOT, EFBIG: resource_exhausted, all else: io).
-core::Error system_error(int number, const std::string& what);
-
+using core::system_error;
 }  // namespace farfield::io
