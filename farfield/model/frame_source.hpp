@@ -10,7 +10,8 @@
 
 namespace farfield::model {
 
-/// A piece of a scan lent by a source: frames with the values known for them. Valid during the call.
+/// A piece of a scan lent by a source: frames (dense or sparse, each as the source has it) with the values known for
+/// them. Valid during the call.
 struct FrameBatch {
   std::vector<FrameView> frames;
   /// values[i] belongs to frame ids[i]; they may be fewer, more or other frames than those in `frames`.

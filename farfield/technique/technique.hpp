@@ -104,6 +104,10 @@ struct Verb {
   std::vector<std::string> inputs;
   std::vector<std::string> outputs;  ///< names of the datasets of its product
   bool out_optional = false;  ///< analyse, combine: the metrics alone are worth running it, files may be left out
+  /// analyse: takes sparse frames as they are. For all other verbs the pipeline makes them dense.
+  bool sparse_frames = false;
+  /// analyse: corrects dark and flat itself; the pipeline then leaves frames and acquisition.inputs as they are.
+  bool raw_frames = false;
   std::function<std::unique_ptr<Technique>(const core::OptionValues&, const Resources&)> analyse{};
   std::function<model::Product(std::span<const model::Product>, const core::OptionValues&, const Resources&,
                                std::stop_token, Observer&)>
