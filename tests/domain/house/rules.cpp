@@ -97,6 +97,8 @@ Violations check_wrapped_libraries(const fs::path& root) {
   static const std::vector<Rule> rules{
       {"MPI", "farfield/parallel/", std::regex(R"(\bMPI_[A-Z]\w*\s*\(|#\s*include\s*<mpi\.h>)")},
       {"HDF5", "farfield/io/hdf5/", std::regex(R"(\bhid_t\b|\bH5[A-Z]+[a-z]\w*\s*\(|#\s*include\s*<hdf5)")},
+      {"SQL", "farfield/store/",
+       std::regex(R"(\bsqlite3_\w+\s*\(|\bPQ[a-z]\w+\s*\(|#\s*include\s*<(sqlite3|libpq-fe)\.h>)")},
       {"Boost", "farfield/net/", std::regex(R"(#\s*include\s*<boost/)")},
   };
   Violations found;

@@ -18,7 +18,7 @@ std::map<std::string, std::set<std::string>> read_layers(const std::filesystem::
 /// technique never includes another. Tests and benchmarks beside the sources obey, too.
 Violations check_layers(const std::filesystem::path& root);
 
-/// MPI, HDF5 and Boost each stay behind the one room that wraps them.
+/// MPI, HDF5, SQL and Boost each stay behind the one room that wraps them.
 Violations check_wrapped_libraries(const std::filesystem::path& root);
 
 /// Libraries do not print, exit, or read the environment; the program does (and core, for FARFIELD_ISA).
