@@ -3,10 +3,10 @@
 #include "farfield/store/database.hpp"
 
 #include <fmt/core.h>
-#include <signal.h>
 #include <sys/wait.h>
 
 #include <atomic>
+#include <csignal>
 #include <future>
 #include <limits>
 #include <set>
@@ -134,15 +134,18 @@ TEST_P(Stores, AStatementThatFailedFailsTheChange) {
 
 TEST_P(Stores, ChangesShareACommitAndFailAlone) {
   const auto db = with_table();
-  std::promise<void> gate;
-  const auto open_gate = gate.get_future().share();
+  std::promise<void> gate, started;
   std::vector<std::future<core::Result<void>>> answers;
   const auto submit = [&](Database::Change change) {
     auto promise = std::make_shared<std::promise<core::Result<void>>>();
     answers.push_back(promise->get_future());
     db->submit(std::move(change), [promise](core::Result<void> result) { promise->set_value(std::move(result)); });
   };
-  submit([open_gate](Transaction&) { open_gate.wait(); });
+  submit([&](Transaction&) {
+    started.set_value();
+    gate.get_future().wait();
+  });
+  started.get_future().wait();
   for (int i = 0; i < 30; ++i)
     submit([i](Transaction& t) {
       t.execute("INSERT INTO item VALUES (?, ?)", i, fmt::format("n{}", i));
@@ -207,10 +210,11 @@ TEST_P(Stores, TooManyPendingChangesAreRefused) {
         if (std::exchange(first, false)) started.set_value();
         gate.get_future().wait();
       },
-      [](auto) {});
+      [](const core::Result<void>&) {});
   started.get_future().wait();
-  for (int i = 0; i < 2; ++i) db->submit([](Transaction&) {}, [](auto) {});
-  EXPECT_EQ(code_of([&] { db->submit([](Transaction&) {}, [](auto) {}); }), ErrorCode::unavailable);
+  for (int i = 0; i < 2; ++i) db->submit([](Transaction&) {}, [](const core::Result<void>&) {});
+  EXPECT_EQ(code_of([&] { db->submit([](Transaction&) {}, [](const core::Result<void>&) {}); }),
+            ErrorCode::unavailable);
   gate.set_value();
 }
 
