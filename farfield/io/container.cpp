@@ -7,7 +7,7 @@
 #include "farfield/codec/checksum.hpp"
 #include "farfield/core/error.hpp"
 #include "farfield/core/options.hpp"
-#include "farfield/io/npz/bytes.hpp"
+#include "farfield/io/bytes.hpp"
 
 namespace farfield::io {
 
@@ -74,7 +74,7 @@ void ContainerWriter::commit() {
 }
 
 ContainerReader::ContainerReader(std::filesystem::path path) : path_(std::move(path)) {
-  const auto file = npz::file_bytes(path_);
+  const auto file = file_bytes(path_);
   const std::int64_t size = file->size();
   std::byte head[kBlockHead] = {};
   if (size < kFileHead) throw damaged("the file is too short for a container of blocks", path_);
@@ -117,7 +117,7 @@ std::vector<std::byte> ContainerReader::get(std::string_view name) const {
   if (found == blocks_.end())
     throw damaged(fmt::format("there is no block \"{}\"; there are: {}", name, fmt::join(names_, ", ")), path_);
   const Block& b = found->second;
-  const auto file = npz::file_bytes(path_);
+  const auto file = file_bytes(path_);
   std::vector<std::byte> head(static_cast<std::size_t>(kBlockHead + b.name_bytes)),
       data(static_cast<std::size_t>(b.data_bytes));
   std::byte crc[kCrc] = {};

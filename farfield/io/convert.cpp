@@ -273,7 +273,7 @@ bool holds_product(const std::filesystem::path& from) {
     return cxi::is_product(file) || file.has("/content/obj") || file.has("/content/probe");
   }
   std::string head(4, '\0');
-  const auto bytes = npz::file_bytes(from);
+  const auto bytes = file_bytes(from);
   if (bytes->size() < 4) return false;
   bytes->read(0, std::as_writable_bytes(std::span(head)));
   if (head != "PK\x03\x04") return false;  // packed again (.npz.bz2) are scans only

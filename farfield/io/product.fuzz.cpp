@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     model::Product product;
     if (size > 0 && data[0] == 'P') {
       const auto* bytes = reinterpret_cast<const std::byte*>(data);
-      product = io::read_npz_product(io::npz::Npz(io::npz::memory_bytes({bytes, bytes + size}), "fuzz.npz"));
+      product = io::read_npz_product(io::npz::Npz(io::memory_bytes({bytes, bytes + size}), "fuzz.npz"));
     } else {
       const auto path = io::fuzz::scratch("product");
       io::fuzz::make_file(path, {data, size}, paths);

@@ -9,7 +9,7 @@ using namespace farfield;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto* bytes = reinterpret_cast<const std::byte*>(data);
-  const auto archive = [&] { return io::npz::Npz(io::npz::memory_bytes({bytes, bytes + size}), "fuzz.npz"); };
+  const auto archive = [&] { return io::npz::Npz(io::memory_bytes({bytes, bytes + size}), "fuzz.npz"); };
   try {
     const auto npz = archive();
     for (const auto& name : npz.arrays()) {

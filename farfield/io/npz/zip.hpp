@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "farfield/io/atomic_file.hpp"
-#include "farfield/io/npz/bytes.hpp"
+#include "farfield/io/bytes.hpp"
 
 namespace farfield::io::npz {
 

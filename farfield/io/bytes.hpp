@@ -8,7 +8,7 @@
 
 #include "farfield/core/view.hpp"
 
-namespace farfield::io::npz {
+namespace farfield::io {
 
 struct Bytes {
   virtual ~Bytes() = default;
@@ -23,4 +23,4 @@ std::unique_ptr<Bytes> file_bytes(const std::filesystem::path& path);
 /// A bzip2 file, decompressed into memory. Throws `corrupt_data`, and `resource_exhausted` beyond `limit_bytes`.
 std::unique_ptr<Bytes> bzip2_bytes(const std::filesystem::path& path, core::Index limit_bytes);
 
-}  // namespace farfield::io::npz
+}  // namespace farfield::io

@@ -1,4 +1,4 @@
-#include "farfield/io/npz/bytes.hpp"
+#include "farfield/io/bytes.hpp"
 
 #include <bzlib.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/system_error.hpp"
 
-namespace farfield::io::npz {
+namespace farfield::io {
 
 using core::Error;
 using core::ErrorCode;
@@ -109,4 +109,4 @@ std::unique_ptr<Bytes> bzip2_bytes(const std::filesystem::path& path, Index limi
   return memory_bytes(std::move(out));
 }
 
-}  // namespace farfield::io::npz
+}  // namespace farfield::io
