@@ -8,6 +8,7 @@
 #include "farfield/core/error.hpp"
 #include "farfield/core/log.hpp"
 #include "farfield/io/atomic_file.hpp"
+#include "farfield/io/bytes.hpp"
 #include "farfield/io/cxi/product.hpp"
 #include "farfield/io/hdf5/product_parts.hpp"
 #include "farfield/io/npz/npy.hpp"

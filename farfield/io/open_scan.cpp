@@ -5,10 +5,12 @@
 
 #include "farfield/io/cxi/layout.hpp"
 #include "farfield/io/hdf5/file.hpp"
+#include "farfield/io/imm/imm.hpp"
 #include "farfield/io/nexus/nexus.hpp"
 #include "farfield/io/npz/scan.hpp"
 #include "farfield/io/ptyd/ptyd.hpp"
 #include "farfield/io/recipe/recipe.hpp"
+#include "farfield/io/rigaku/rigaku.hpp"
 #include "farfield/io/scan_file.hpp"
 #include "farfield/io/stack_source.hpp"
 #include "farfield/io/system_error.hpp"
@@ -44,20 +46,32 @@ ScanLayout layout_of(const hdf5::File& file) {
           fmt::join(recipe_names(), ", "), fmt::join(file.datasets("/", 8), ", ")))
       .at(file.name());
 }
+
+// Formats without a mark of their own, told by whether their first records make sense.
+std::unique_ptr<model::FrameSource> open_events(const std::filesystem::path& path, const OpenOptions& options) {
+  const std::string name = path.string();
+  if (imm::is_imm(*file_bytes(path))) return imm::open(file_bytes(path), name, file_checksum(path), options);
+  if (rigaku::is_rigaku(path, options)) return rigaku::open(path, options);
+  throw Error(ErrorCode::unsupported,
+              fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2, IMM, events "
+                          "of a Rigaku detector",
+                          name));
+}
 }  // namespace
 
 std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path, const OpenOptions& options) {
   if (options.batch_bytes < 1)
     throw Error(ErrorCode::invalid_argument, fmt::format("batch of {} bytes must be at least 1", options.batch_bytes));
+  if ((options.frame_ny > 0) != (options.frame_nx > 0) || options.frame_ny < 0 || options.frame_nx < 0)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("frame shape {} x {} must have two extents > 0", options.frame_ny, options.frame_nx));
   const std::string head = beginning(path), name = path.string();
   if (head.empty()) throw Error(ErrorCode::corrupt_data, fmt::format("{} is empty", name));
   if (!options.recipe.empty() && !hdf5::File::is_hdf5(path))
     throw Error(ErrorCode::invalid_argument, fmt::format("{} is not an HDF5 file; recipes are for HDF5 files", name));
   if (head.starts_with("PK\x03\x04") || head.starts_with("BZh"))
     return npz::open_tike(npz::Npz::open(path), file_checksum(path), options);
-  if (!hdf5::File::is_hdf5(path))
-    throw Error(ErrorCode::unsupported,
-                fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2", name));
+  if (!hdf5::File::is_hdf5(path)) return open_events(path, options);
   const auto file = hdf5::File::open(path);
   ScanLayout layout =
       options.recipe.empty() ? layout_of(file) : recipe::read_layout(file, recipe::load(options.recipe));

@@ -31,9 +31,12 @@ struct OpenOptions {
   core::ThreadPool* pool = nullptr;
   /// Most bytes of decoded frames handed out at once (at least one frame is).
   core::Index batch_bytes = core::Index{64} << 20;
+  /// Shape of the frames where the format does not store it (Rigaku events); 0: as the detector has it, 512 x 1024.
+  core::Index frame_ny = 0, frame_nx = 0;
 };
 
-/// Opens a scan: CXI, NeXus (NXcxi_ptycho, NXmx), ptypy .ptyd, npz (also .npz.bz2), or any HDF5 by a recipe.
+/// Opens a scan: CXI, NeXus (NXcxi_ptycho, NXmx), ptypy .ptyd, npz (also .npz.bz2), IMM and Rigaku events (sparse
+/// frames), or any HDF5 by a recipe. Of a Rigaku 3M scan, any of its six files is named.
 /// Starting values come as acquisition().inputs: "probe" c64 (mode, y, x), "object" c64 (y, x),
 /// "background" f32 (y, x); the checksum is the SHA-256 of the named file (linked files are not followed).
 /// Frames are read in pieces; a frame that cannot be decoded is reported in FrameBatch::bad.

@@ -1,0 +1,114 @@
+#include "farfield/io/rigaku/event_file.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "farfield/core/error.hpp"
+
+namespace farfield::io::rigaku {
+
+using core::Error;
+using core::ErrorCode;
+using core::Index;
+
+static_assert(std::endian::native == std::endian::little, "words are read as they are stored");
+
+namespace {
+constexpr Index kWord = sizeof(std::uint64_t);
+// Half of a second-level cache: a frame is decoded while its words are still in it.
+constexpr std::size_t kBufferWords = std::size_t{1} << 16;
+constexpr std::size_t kMostWords = std::size_t{1} << 27;
+
+std::span<std::byte> bytes_of(std::uint64_t* words, std::size_t count) {
+  return std::as_writable_bytes(std::span(words, count));
+}
+}  // namespace
+
+EventFile::EventFile(std::unique_ptr<Bytes> bytes, std::string name)
+    : bytes_(std::move(bytes)),
+      name_(std::move(name)),
+      words_(bytes_->size() / kWord),
+      torn_(bytes_->size() % kWord != 0),
+      buffer_(kBufferWords) {
+  if (words_ == 0)
+    throw Error(ErrorCode::corrupt_data, fmt::format("{} bytes hold no event of {} bytes", bytes_->size(), kWord))
+        .at(name_);
+  std::uint64_t last = 0;
+  bytes_->read((words_ - 1) * kWord, bytes_of(&last, 1));
+  frames_ = static_cast<Index>(unpack(last).frame) + 1;
+}
+
+bool EventFile::fill() {
+  if (read_ == words_) return false;
+  if (keep_ > 0) {
+    std::memmove(buffer_.data(), buffer_.data() + keep_, (end_ - keep_) * sizeof(std::uint64_t));
+    pos_ -= keep_;
+    end_ -= keep_;
+    keep_ = 0;
+  }
+  if (end_ == buffer_.size()) {
+    if (buffer_.size() >= kMostWords)
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("frame {} has more than {} events", frame_at(keep_), buffer_.size()))
+          .at(name_);
+    buffer_.resize(2 * buffer_.size());
+  }
+  const auto count = static_cast<std::size_t>(std::min<Index>(words_ - read_, static_cast<Index>(buffer_.size() - end_)));
+  bytes_->read(read_ * kWord, bytes_of(buffer_.data() + end_, count));
+  read_ += static_cast<Index>(count);
+  end_ += count;
+  return true;
+}
+
+EventFile::Frame EventFile::take(model::FrameId id) {
+  Frame frame;
+  keep_ = pos_;
+  const auto wanted = static_cast<std::uint64_t>(id);
+  if (const auto doubt = doubtful_.find(id); doubt != doubtful_.end()) frame.damage = doubt->second;
+  while (!at_end()) {
+    while (pos_ < end_ && buffer_[pos_] >> 40 == wanted) ++pos_;
+    if (pos_ == end_) continue;
+    // Another frame begins here, unless this word is damaged: then the one behind it falls back.
+    const Index word = read_ - static_cast<Index>(end_ - pos_);
+    const std::uint32_t found = frame_at(pos_);
+    const bool last = pos_ + 1 == end_ && !fill();
+    const std::uint32_t following = last ? found : frame_at(pos_ + 1);
+    if (found > wanted && following >= found) break;
+    if (following < wanted)
+      throw Error(ErrorCode::corrupt_data,
+                  fmt::format("event {} is of frame {}, after events of frame {}: frames must be in order",
+                              found < wanted ? word : word + 1, std::min(found, following), id))
+          .at(name_);
+    frame.damage = fmt::format("event {} of the file says frame {}, between events of frames {} and {}", word, found, id,
+                               following);
+    // Either of two words may be the damaged one: neither frame can be trusted.
+    if (following == wanted) doubtful_[found] = fmt::format("event {} of this frame stands before one of frame {}", word, id);
+    ++pos_;
+    keep_ = pos_;
+  }
+  if (torn_ && read_ == words_ && pos_ == end_ && id + 1 >= frames_ && frame.damage.empty())
+    frame.damage = fmt::format("the file ends within an event, {} bytes behind the last whole one",
+                               bytes_->size() % kWord);
+  if (frame.damage.empty()) frame.events = {buffer_.data() + keep_, pos_ - keep_};
+  return frame;
+}
+
+bool EventFile::looks_like(const Bytes& bytes, Index pixels) {
+  constexpr Index kProbed = 512;
+  const Index count = std::min(kProbed, bytes.size() / kWord);
+  if (count == 0) return false;
+  std::vector<std::uint64_t> words(static_cast<std::size_t>(count));
+  bytes.read(0, bytes_of(words.data(), words.size()));
+  std::uint32_t frame = 0;
+  for (const auto word : words) {
+    const Event e = unpack(word);
+    if (e.frame < frame || e.count == 0 || static_cast<Index>(e.pixel) >= pixels) return false;
+    frame = e.frame;
+  }
+  return true;
+}
+
+}  // namespace farfield::io::rigaku
