@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 
 #include "farfield/core/error.hpp"
 #include "farfield/core/log.hpp"
@@ -65,10 +67,22 @@ std::optional<Pair> object_pixel(const model::Acquisition& a) {
               product / (static_cast<double>(d.nx) * *d.pixel_size_x_m)};
 }
 
-// Calls `take` for every batch; frames that cannot be read are said.
+// A sparse frame as an image in `counts`. Throws `corrupt_data` for a sum that u32 does not hold.
+model::FrameView dense(const model::FrameView& frame, core::Array<std::uint32_t, 2>& counts,
+                       const std::string& source) {
+  counts.fill(0);
+  for (const auto& e : frame.sparse.events)
+    if (__builtin_add_overflow(counts.data()[e.pixel], e.count, &counts.data()[e.pixel]))
+      throw Error(ErrorCode::corrupt_data, fmt::format("pixel {} of frame {} counts 2^32 or more", e.pixel, frame.id))
+          .at(source);
+  return {frame.id, core::AnyImage::of<std::uint32_t>(counts.view())};
+}
+
+// Calls `take` for every batch, with dense frames; frames that cannot be read are said.
 void for_each_batch(model::FrameSource& source, std::stop_token stop, bool all_needed,
                     const std::function<void(const model::FrameBatch&)>& take) {
   const auto& a = source.acquisition();
+  core::Array<std::uint32_t, 2> counts;
   const auto guarded = [&](const model::FrameBatch& batch) {
     for (const auto& [id, reason] : batch.bad) {
       if (all_needed)
@@ -78,7 +92,16 @@ void for_each_batch(model::FrameSource& source, std::stop_token stop, bool all_n
       core::log(core::LogLevel::warning, "frame_left_out",
                 {{"frame", std::to_string(id)}, {"reason", reason}, {"source", a.source}});
     }
-    take(batch);
+    if (std::none_of(batch.frames.begin(), batch.frames.end(), [](const auto& f) { return f.is_sparse(); }))
+      return take(batch);
+    // One at a time: a few sparse frames can be much memory as images.
+    if (counts.empty()) counts = core::Array<std::uint32_t, 2>({a.detector.ny, a.detector.nx});
+    for (const auto& f : batch.frames) {
+      model::FrameBatch one{{f.is_sparse() ? dense(f, counts, a.source) : f}, {}, {}};
+      std::copy_if(batch.values.begin(), batch.values.end(), std::back_inserter(one.values),
+                   [&](const auto& v) { return v.first == f.id; });
+      take(one);
+    }
   };
   while (source.next(stop, guarded)) {}
   if (stop.stop_requested()) throw Error(ErrorCode::cancelled, "conversion stopped").at(a.source);

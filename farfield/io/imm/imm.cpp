@@ -75,8 +75,11 @@ std::vector<Entry> index_of(const Bytes& bytes, const std::string& name) {
 class Source final : public model::FrameSource {
 public:
   Source(std::unique_ptr<Bytes> bytes, const std::string& name, const std::string& checksum, const OpenOptions& options)
-      : bytes_(std::move(bytes)), entries_(index_of(*bytes_, name)), first_(entries_.front().header),
-        limit_(std::clamp<Index>(options.batch_bytes, 1, kBatchBytes)), batch_(first_.rows, first_.cols) {
+      : bytes_(std::move(bytes)),
+        entries_(index_of(*bytes_, name)),
+        first_(entries_.front().header),
+        limit_(std::clamp<Index>(options.batch_bytes, 1, kBatchBytes)),
+        batch_(first_.rows, first_.cols) {
     acquisition_.source = name;
     acquisition_.checksum = checksum;
     acquisition_.detector.ny = first_.rows;
@@ -109,7 +112,9 @@ public:
   }
 
 private:
-  const std::byte* payload(const Entry& e, Index begin) const { return stored_.data() + (e.offset - begin) + kHeaderBytes; }
+  const std::byte* payload(const Entry& e, Index begin) const {
+    return stored_.data() + (e.offset - begin) + kHeaderBytes;
+  }
 
   const model::FrameBatch& sparse(std::size_t last, Index begin) {
     batch_.clear();
@@ -193,7 +198,8 @@ bool is_imm(const Bytes& bytes) {
 std::unique_ptr<model::FrameSource> open(std::unique_ptr<Bytes> bytes, const std::string& name,
                                          const std::string& checksum, const OpenOptions& options) {
   if (bytes->size() < kHeaderBytes)
-    throw Error(ErrorCode::corrupt_data, fmt::format("{} bytes hold no header of {} bytes", bytes->size(), kHeaderBytes))
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("{} bytes hold no header of {} bytes", bytes->size(), kHeaderBytes))
         .at(name);
   return std::make_unique<Source>(std::move(bytes), name, checksum, options);
 }
@@ -210,8 +216,8 @@ Writer::Writer(const std::filesystem::path& path, Index ny, Index nx, bool compr
 void Writer::append(const model::FrameView& frame, double time_s) {
   const std::string place = file_.path().string();
   if (frame.ny() != ny_ || frame.nx() != nx_)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("frame {} has {} x {} pixels, the file {} x {}", frame.id, frame.ny(), frame.nx(), ny_, nx_))
+    throw Error(ErrorCode::invalid_argument, fmt::format("frame {} has {} x {} pixels, the file {} x {}", frame.id,
+                                                         frame.ny(), frame.nx(), ny_, nx_))
         .at(place);
   std::fill(image_.begin(), image_.end(), 0U);
   if (frame.is_sparse()) {

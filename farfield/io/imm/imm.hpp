@@ -25,8 +25,7 @@ bool is_imm(const Bytes& bytes);
 class Writer {
 public:
   /// Throws `invalid_argument` for a shape that the format does not hold; `io`.
-  Writer(const std::filesystem::path& path, core::Index ny, core::Index nx, bool compressed,
-         double exposure_s = 0);
+  Writer(const std::filesystem::path& path, core::Index ny, core::Index nx, bool compressed, double exposure_s = 0);
   /// Takes sparse and dense (u8, u16, u32) frames. Throws `invalid_argument` for another shape, another type, a pixel
   /// outside, or a count above 65535 (counts of a pixel that comes twice are added); `io`, `resource_exhausted`.
   void append(const model::FrameView& frame, double time_s);

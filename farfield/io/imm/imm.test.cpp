@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "farfield/io/convert.hpp"
 #include "farfield/io/testing.hpp"
 #include "farfield/math/random.hpp"
 
@@ -46,8 +47,7 @@ Scan read(const std::filesystem::path& path, Index batch_bytes = 1 << 20) {
       scan.sparse = f.is_sparse();
       if (f.is_sparse())
         for (const auto& e : f.sparse.events) image.data()[e.pixel] = static_cast<std::uint16_t>(e.count);
-      else
-        std::copy_n(f.image.view<std::uint16_t>().data(), image.size(), image.data());
+      else std::copy_n(f.image.view<std::uint16_t>().data(), image.size(), image.data());
       scan.frames[f.id] = std::move(image);
     }
     scan.values.insert(batch.values.begin(), batch.values.end());
@@ -144,6 +144,20 @@ TEST(Imm, DamageCostsTheFramesThatItHits) {
   EXPECT_EQ(scan.bad.size(), 1U);
   scan = damaged(true, [&](auto& b) { b.insert(b.end(), 100, std::byte{}); });
   EXPECT_CONTAINS(scan.bad.at(6), "ends within the header");
+}
+
+TEST(Imm, IsConvertedToImages) {
+  const testing::TemporaryFolder folder;
+  const auto stack = counts(5);
+  write(folder / "a.imm", stack, true);
+  convert(folder / "a.imm", folder / "a.cxi", {}, {});
+  const auto taken = testing::take_all(*open_scan(folder / "a.cxi"));
+  ASSERT_EQ(taken.frames.size(), 5U);
+  for (const auto& [id, image] : taken.frames) {
+    const auto found = image.view<std::uint32_t, 2>();
+    EXPECT_TRUE(std::equal(found.begin(), found.end(), stack[id].begin())) << id;
+  }
+  EXPECT_DOUBLE_EQ(taken.values.at(3).at("time_s"), 6e-3);
 }
 
 TEST(Imm, RefusesWhatItCannotHold) {

@@ -56,7 +56,8 @@ bool EventFile::fill() {
           .at(name_);
     buffer_.resize(2 * buffer_.size());
   }
-  const auto count = static_cast<std::size_t>(std::min<Index>(words_ - read_, static_cast<Index>(buffer_.size() - end_)));
+  const auto count =
+      static_cast<std::size_t>(std::min<Index>(words_ - read_, static_cast<Index>(buffer_.size() - end_)));
   bytes_->read(read_ * kWord, bytes_of(buffer_.data() + end_, count));
   read_ += static_cast<Index>(count);
   end_ += count;
@@ -82,16 +83,17 @@ EventFile::Frame EventFile::take(model::FrameId id) {
                   fmt::format("event {} is of frame {}, after events of frame {}: frames must be in order",
                               found < wanted ? word : word + 1, std::min(found, following), id))
           .at(name_);
-    frame.damage = fmt::format("event {} of the file says frame {}, between events of frames {} and {}", word, found, id,
-                               following);
+    frame.damage = fmt::format("event {} of the file says frame {}, between events of frames {} and {}", word, found,
+                               id, following);
     // Either of two words may be the damaged one: neither frame can be trusted.
-    if (following == wanted) doubtful_[found] = fmt::format("event {} of this frame stands before one of frame {}", word, id);
+    if (following == wanted)
+      doubtful_[found] = fmt::format("event {} of this frame stands before one of frame {}", word, id);
     ++pos_;
     keep_ = pos_;
   }
   if (torn_ && read_ == words_ && pos_ == end_ && id + 1 >= frames_ && frame.damage.empty())
-    frame.damage = fmt::format("the file ends within an event, {} bytes behind the last whole one",
-                               bytes_->size() % kWord);
+    frame.damage =
+        fmt::format("the file ends within an event, {} bytes behind the last whole one", bytes_->size() % kWord);
   if (frame.damage.empty()) frame.events = {buffer_.data() + keep_, pos_ - keep_};
   return frame;
 }

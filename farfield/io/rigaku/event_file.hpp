@@ -45,9 +45,9 @@ public:
     std::string damage;                     ///< why this frame cannot be trusted
   };
   /// The events of frame `id`; ids grow from call to call. A single word with a frame number that does not fit
-  /// between its neighbours makes the frame around it a damaged one (two frames where either word may be wrong), and so does a file that ends within a word.
-  /// Throws `corrupt_data` where the numbers go back (two series in one file), or for a frame with more than
-  /// 2^27 events; `io`.
+  /// between its neighbours makes the frame around it a damaged one (two frames where either word may be wrong), and so
+  /// does a file that ends within a word. Throws `corrupt_data` where the numbers go back (two series in one file), or
+  /// for a frame with more than 2^27 events; `io`.
   Frame take(model::FrameId id);
 
   /// True where the first events could be those of a Rigaku file (there is no mark to tell it by): whole words, frame

@@ -53,7 +53,9 @@ class Source : public model::FrameSource {
 public:
   Source(Index ny, Index nx, Index frames, const std::string& name, const std::string& checksum,
          const OpenOptions& options)
-      : frames_(frames), limit_(std::clamp<Index>(options.batch_bytes / kEventBytes, 1, kBatchBytes / kEventBytes)), batch_(ny, nx) {
+      : frames_(frames),
+        limit_(std::clamp<Index>(options.batch_bytes / kEventBytes, 1, kBatchBytes / kEventBytes)),
+        batch_(ny, nx) {
     acquisition_.source = name;
     acquisition_.checksum = checksum;
     acquisition_.detector.ny = ny;
@@ -110,8 +112,7 @@ public:
     auto& mask = acquisition().detector.pixel_mask;
     mask = core::Array<std::uint32_t, 2>({k3mNy, k3mNx}, model::pixel_mask::kGap);
     for (Index m = 0; m < kModules; ++m)
-      for (Index y = 0; y < kModuleNy; ++y)
-        std::fill_n(&mask(row(m) + y, column(m)), kModuleNx, 0U);
+      for (Index y = 0; y < kModuleNy; ++y) std::fill_n(&mask(row(m) + y, column(m)), kModuleNx, 0U);
   }
 
 protected:
@@ -205,9 +206,8 @@ void EventWriter::append(model::FrameId id, std::span<const model::PixelCount> e
   words_.clear();
   for (const auto& e : events) {
     if (e.pixel >= 1U << 24 || e.count > 0xffff)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("pixel {} with count {} does not fit: at most {} and {}", e.pixel, e.count, (1 << 24) - 1,
-                              0xffff))
+      throw Error(ErrorCode::invalid_argument, fmt::format("pixel {} with count {} does not fit: at most {} and {}",
+                                                           e.pixel, e.count, (1 << 24) - 1, 0xffff))
           .at(file_.path().string());
     if (e.count > 0)
       words_.push_back(pack({static_cast<std::uint32_t>(id), e.pixel, static_cast<std::uint16_t>(e.count)}));

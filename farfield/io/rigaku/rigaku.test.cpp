@@ -52,8 +52,8 @@ void expect_events(const std::vector<PixelCount>& found, const std::vector<Pixel
 
 // Nothing of a word is cut off: the largest count is far above the 255, 2047 and 4095 of other readers.
 TEST(Rigaku, KeepsEveryCount) {
-  const auto scan = read(bytes_of({pack({0, 0, 1}), pack({0, 512 * 1024 - 1, 65535}), pack({2, 77, 256}),
-                                   pack({2, 77, 4096})}));
+  const auto scan =
+      read(bytes_of({pack({0, 0, 1}), pack({0, 512 * 1024 - 1, 65535}), pack({2, 77, 256}), pack({2, 77, 4096})}));
   ASSERT_EQ(scan.frames.size(), 3U);
   expect_events(scan.frames.at(0), {{0, 1}, {512 * 1024 - 1, 65535}});
   EXPECT_TRUE(scan.frames.at(1).empty()) << "a frame in which nothing counted is a frame";
@@ -94,8 +94,8 @@ TEST(Rigaku, GivesBackWhatWasWritten) {
 }
 
 TEST(Rigaku, OneDamagedWordCostsOneFrame) {
-  const std::vector<std::uint64_t> good{pack({0, 1, 1}), pack({0, 2, 1}), pack({1, 3, 1}), pack({1, 4, 1}),
-                                        pack({2, 5, 1}), pack({3, 6, 1})};
+  const std::vector<std::uint64_t> good{pack({0, 1, 1}), pack({0, 2, 1}), pack({1, 3, 1}),
+                                        pack({1, 4, 1}), pack({2, 5, 1}), pack({3, 6, 1})};
   for (const std::uint32_t wrong : {9U, 0xffffffU}) {
     auto words = good;
     words[3] = pack({wrong, 4, 1});
@@ -127,10 +127,11 @@ TEST(Rigaku, ATornFileLosesItsLastFrameOnly) {
 }
 
 TEST(Rigaku, RefusesWhatIsNoSeries) {
-  EXPECT_CONTAINS(caught([] { read(bytes_of({pack({5, 1, 1}), pack({6, 1, 1}), pack({0, 1, 1}), pack({1, 1, 1}),
-                                             pack({7, 1, 1})})); })
-                      .text,
-                  "event 2 is of frame 0, after events of frame 5");
+  EXPECT_CONTAINS(
+      caught([] {
+        read(bytes_of({pack({5, 1, 1}), pack({6, 1, 1}), pack({0, 1, 1}), pack({1, 1, 1}), pack({7, 1, 1})}));
+      }).text,
+      "event 2 is of frame 0, after events of frame 5");
   EXPECT_EQ(caught([] { read({}); }).code, ErrorCode::corrupt_data);
   const testing::TemporaryFolder folder;
   testing::write_plain(folder / "noise.bin", std::vector<std::byte>(4096, std::byte{0x5a}));
@@ -168,8 +169,8 @@ TEST(Rigaku, PutsSixModulesInTheirPlaces) {
   for (const auto& e : scan.frames.at(0))
     if (e.count > 1 || !found.contains(e.pixel)) found[e.pixel] = std::max(found[e.pixel], e.count);
   const auto at = [](std::uint32_t y, std::uint32_t x) { return (y + 3) * 2100 + x + 7; };
-  const std::map<std::uint32_t, std::uint32_t> expected{{at(0, 0), 6},      {at(0, 1076), 1},    {at(582, 0), 5},
-                                                        {at(582, 1076), 2}, {at(1164, 0), 4},    {at(1164, 1076), 3}};
+  const std::map<std::uint32_t, std::uint32_t> expected{{at(0, 0), 6},      {at(0, 1076), 1}, {at(582, 0), 5},
+                                                        {at(582, 1076), 2}, {at(1164, 0), 4}, {at(1164, 1076), 3}};
   EXPECT_EQ(found, expected);
   expect_events(scan.frames.at(5), {{at(0, 0), 1}});
 
