@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "farfield/core/any_array.hpp"
+#include "farfield/model/pixel_count.hpp"
 
 namespace farfield::model {
 
@@ -18,12 +19,6 @@ using FrameId = std::int64_t;
 /// Numbers that belong to one frame besides its pixels: positions, angles, monitors. Names carry units:
 /// "y_m", "x_m" or "y_px", "x_px" (position of the sample or window), "monitor", "angle_rad", "time_s".
 using Values = std::map<std::string, double>;
-
-/// One pixel of a sparse frame.
-struct PixelCount {
-  std::uint32_t pixel = 0;  ///< y * nx + x
-  std::uint32_t count = 0;
-};
 
 /// The pixels of a frame that counted something; all others are 0. Any order; a pixel that comes more than once holds
 /// the sum. Not owning. Whoever makes one has checked that every pixel is < ny * nx.
