@@ -115,6 +115,8 @@ private:
     }
 
     pipeline::DriverOptions driver;
+    driver.corrections.sparse = verb_.sparse_frames;
+    driver.corrections.dark = driver.corrections.flat = !verb_.raw_frames;
     driver.iterate_while_reading = options_.iterate_while_reading;
     driver.communicator = communicator_.get();
     driver.resume = checkpoint ? &*checkpoint : nullptr;

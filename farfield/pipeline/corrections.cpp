@@ -51,6 +51,7 @@ Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& opt
       nx_(raw.detector.nx),
       raw_type_(raw.detector.dtype),
       bin_(options.bin),
+      sparse_(options.sparse),
       corrected_(raw.clone()) {
   crop_ = options.crop.value_or(Crop{0, 0, ny_, nx_});
   check_window(raw, options, crop_);
@@ -77,8 +78,8 @@ Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& opt
       v = std::isfinite(v) && v > 0 ? 1 / v : 0;
     }
   }
-  corrected_.inputs.erase("dark");
-  corrected_.inputs.erase("flat");
+  if (options.dark) corrected_.inputs.erase("dark");
+  if (options.flat) corrected_.inputs.erase("flat");
   arithmetic_ = bin_ > 1 || !dark_.empty() || !gain_.empty();
   if (!arithmetic_ && !options.crop) return;  // the scan as it is
 
@@ -110,6 +111,62 @@ Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& opt
 
 Index Corrector::frame_bytes() const {
   return corrected_.detector.ny * corrected_.detector.nx * core::item_size(corrected_.detector.dtype);
+}
+
+Index Corrector::bytes_of(const model::FrameView& frame) const {
+  return keeps_sparse(frame) ? static_cast<Index>(frame.sparse.events.size_bytes()) : frame_bytes();
+}
+
+model::FrameView Corrector::apply(const model::FrameView& raw, std::byte* out, std::vector<std::byte>& scratch) const {
+  model::FrameView result{raw.id, {}};
+  if (!raw.is_sparse()) {
+    result.image = apply(raw.image, out);
+    return result;
+  }
+  const auto& events = raw.sparse.events;
+  const auto pixels = static_cast<std::uint64_t>(ny_) * static_cast<std::uint64_t>(nx_);
+  if (raw.sparse.ny != ny_ || raw.sparse.nx != nx_)
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("frame of {} x {} pixels instead of {} x {}", raw.sparse.ny, raw.sparse.nx, ny_, nx_));
+  if (const auto outside = std::find_if(events.begin(), events.end(), [&](const auto& e) { return e.pixel >= pixels; });
+      outside != events.end())
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("event at pixel {} of a frame of {} x {}", outside->pixel, ny_, nx_));
+
+  if (keeps_sparse(raw)) {
+    auto* kept = reinterpret_cast<model::PixelCount*>(out);
+    std::size_t count = 0;
+    if (crop_.ny == ny_ && crop_.nx == nx_) {
+      count = events.size();
+      if (count > 0) std::memcpy(kept, events.data(), events.size_bytes());
+    } else {
+      for (const auto& e : events) {
+        const Index y = e.pixel / nx_ - crop_.y, x = e.pixel % nx_ - crop_.x;
+        if (y >= 0 && y < crop_.ny && x >= 0 && x < crop_.nx)
+          kept[count++] = {static_cast<std::uint32_t>(y * crop_.nx + x), e.count};
+      }
+    }
+    result.sparse = {crop_.ny, crop_.nx, {kept, count}};
+    return result;
+  }
+  scratch.assign(static_cast<std::size_t>(ny_ * nx_ * core::item_size(raw_type_)), std::byte{0});
+  core::visit_dtype(raw_type_, [&](auto zero) {
+    using T = decltype(zero);
+    auto* image = reinterpret_cast<T*>(scratch.data());
+    for (const auto& e : events) {
+      if constexpr (std::is_arithmetic_v<T>) {
+        const T sum = static_cast<T>(image[e.pixel] + static_cast<T>(e.count));
+        if (!(static_cast<double>(sum) == static_cast<double>(image[e.pixel]) + e.count))
+          throw Error(ErrorCode::corrupt_data, fmt::format("pixel {} counts {} more, which frames of {} cannot hold",
+                                                           e.pixel, e.count, core::name(raw_type_)));
+        image[e.pixel] = sum;
+      } else {
+        image[e.pixel] += static_cast<typename T::value_type>(e.count);
+      }
+    }
+  });
+  result.image = apply(core::AnyImage{raw_type_, scratch.data(), ny_, nx_, nx_}, out);
+  return result;
 }
 
 core::AnyImage Corrector::apply(const core::AnyImage& raw, std::byte* out) const {

@@ -3,6 +3,7 @@
 // Corrected counts = (raw - dark) / flat, then summed over bins.
 
 #include <optional>
+#include <vector>
 
 #include "farfield/model/acquisition.hpp"
 #include "farfield/model/frame.hpp"
@@ -19,7 +20,10 @@ struct Crop {
 struct CorrectionOptions {
   std::optional<Crop> crop{};
   Index bin = 1;  ///< sum bin x bin pixels; a bin with a masked pixel is masked
-  bool dark = true, flat = true;  ///< use acquisition.inputs "dark" and "flat" (y, x) where there are any
+  bool dark = true,
+       flat = true;  ///< use acquisition.inputs "dark" and "flat" (y, x) where there are any; else keep them
+  /// Sparse frames stay sparse where nothing but a crop is asked for. Otherwise all frames become dense.
+  bool sparse = false;
 };
 
 /// Plans the corrections of one scan. Without any, frames pass in the type they are stored in; cropping keeps
@@ -35,7 +39,7 @@ public:
   /// frequency lies in the corner, or whose positions are in pixels (their meaning would change).
   Corrector(const model::Acquisition& raw, const CorrectionOptions& options);
 
-  /// The scan as it is after the corrections; "dark" and "flat" are used up.
+  /// The scan as it is after the corrections; "dark" and "flat", where used, are used up.
   const model::Acquisition& acquisition() const { return corrected_; }
   /// Of one corrected frame, rows without gaps.
   Index frame_bytes() const;
@@ -43,12 +47,21 @@ public:
   /// frame of another shape or type than the scan says. Thread-safe.
   core::AnyImage apply(const core::AnyImage& raw, std::byte* out) const;
 
+  /// Whether a frame comes out sparse.
+  bool keeps_sparse(const model::FrameView& frame) const { return sparse_ && !arithmetic_ && frame.is_sparse(); }
+  /// Of a frame as it comes out: frame_bytes(), or 8 for each event.
+  Index bytes_of(const model::FrameView& frame) const;
+  /// apply() to a frame of either kind, into `out` (bytes_of() long). `scratch` holds what becomes dense on the way.
+  /// Throws `corrupt_data` too for an event outside the frame and for a count that the type of the frames cannot hold.
+  model::FrameView apply(const model::FrameView& raw, std::byte* out, std::vector<std::byte>& scratch) const;
+
 private:
   Index ny_ = 0, nx_ = 0;  // of the raw frames
   core::DType raw_type_;
   Crop crop_;
   Index bin_ = 1;
   bool arithmetic_ = false;  // anything but a copy of the window
+  bool sparse_ = false;
   std::optional<double> saturation_;
   core::Array<float, 2> dark_, gain_;  // of the window; gain = 1 / flat
   model::Acquisition corrected_;

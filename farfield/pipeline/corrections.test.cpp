@@ -119,6 +119,54 @@ TEST(Corrections, ASaturatedPixelStaysRecognisableAndNoOtherLooksLikeIt) {
   EXPECT_GE(out.image.view<float>()(0, 1), saturation);
 }
 
+/// Sparse frame of 2 x 3 pixels: (0, 1) = 5, (1, 2) = 7 in two parts.
+struct SparseFrame {
+  std::vector<model::PixelCount> events{{1, 5}, {5, 4}, {5, 3}};
+  model::FrameView view() const { return {9, {}, {2, 3, events}}; }
+};
+
+TEST(Corrections, SparseFramesStaySparseWhereTheTechniqueTakesThem) {
+  const Corrector corrector(scan(2, 3), {.crop = Crop{0, 1, 2, 2}, .sparse = true});
+  const SparseFrame frame;
+  std::vector<std::byte> out(static_cast<std::size_t>(corrector.bytes_of(frame.view()))), scratch;
+  const auto cut = corrector.apply(frame.view(), out.data(), scratch);
+  ASSERT_TRUE(cut.is_sparse());
+  EXPECT_EQ(cut.id, 9);
+  ASSERT_EQ(cut.sparse.events.size(), 3U);
+  EXPECT_EQ(cut.sparse.events[0].pixel, 0U);
+  EXPECT_EQ(cut.sparse.events[2].pixel, 3U);
+  EXPECT_EQ(cut.sparse.events[2].count, 3U);
+}
+
+TEST(Corrections, SparseFramesBecomeDenseForAllOthers) {
+  for (const bool sparse : {false, true}) {
+    auto a = scan(2, 3);
+    if (sparse) a.inputs["flat"] = core::AnyArray(Array<float, 2>({2, 3}, 1.0F));  // arithmetic wants images
+    const Corrector corrector(a, {.sparse = sparse});
+    const SparseFrame frame;
+    std::vector<std::byte> out(static_cast<std::size_t>(corrector.bytes_of(frame.view()))), scratch;
+    const auto whole = corrector.apply(frame.view(), out.data(), scratch);
+    ASSERT_FALSE(whole.is_sparse());
+    ASSERT_EQ(whole.image.dtype, sparse ? core::DType::f32 : core::DType::u16);
+    const double value = sparse ? static_cast<double>(whole.image.view<float>()(1, 2))
+                                : static_cast<double>(whole.image.view<std::uint16_t>()(1, 2));
+    EXPECT_EQ(value, 7);
+  }
+}
+
+TEST(Corrections, RefusesEventsThatCannotBe) {
+  const Corrector corrector(scan(2, 3), {});
+  std::vector<std::byte> out(static_cast<std::size_t>(corrector.frame_bytes())), scratch;
+  SparseFrame outside, many, shape;
+  outside.events.push_back({6, 1});
+  many.events.push_back({5, 65535});  // u16 frames: the sum does not fit, and is not wrapped
+  EXPECT_THROW(corrector.apply(outside.view(), out.data(), scratch), core::Error);
+  EXPECT_THROW(corrector.apply(many.view(), out.data(), scratch), core::Error);
+  auto turned = shape.view();
+  std::swap(turned.sparse.ny, turned.sparse.nx);
+  EXPECT_THROW(corrector.apply(turned, out.data(), scratch), core::Error);
+}
+
 TEST(Corrections, RefusesWhatCannotBe) {
   using enum core::ErrorCode;
   EXPECT_EQ(error_of(scan(4, 4), {.crop = Crop{2, 0, 3, 4}}), invalid_argument);

@@ -4,6 +4,7 @@ namespace farfield::pipeline {
 namespace {
 constexpr std::size_t kSpareBuffers = 2;
 constexpr Index kBytesOfValues = 128;  // a small map, about
+constexpr Index kBytesOfFrame = 64;    // an empty sparse frame is not free
 }  // namespace
 
 Reader::Reader(model::FrameSource& source, const Corrector& corrector, FrameAccount& account, Index queue_bytes)
@@ -22,7 +23,8 @@ void Reader::run(std::stop_token stop) {
   try {
     const auto take = [&](const model::FrameBatch& batch) {
       Piece piece = correct(batch);
-      const Index cost = piece.pixels.size() + static_cast<Index>(piece.values.size()) * kBytesOfValues;
+      const Index cost = piece.pixels.size() + static_cast<Index>(piece.values.size()) * kBytesOfValues +
+                         static_cast<Index>(piece.frames.size()) * kBytesOfFrame;
       queue_.push(std::move(piece), cost, stop);
     };
     while (!stop.stop_requested() && source_.next(stop, take)) {}
@@ -37,14 +39,16 @@ Piece Reader::correct(const model::FrameBatch& batch) {
   Piece piece;
   piece.values = batch.values;
   // Rows of pixels begin on a cache line, whatever the size of a frame.
-  const Index frame_bytes = corrector_.frame_bytes(), stride = (frame_bytes + 63) / 64 * 64;
-  piece.pixels = buffer(stride * static_cast<Index>(batch.frames.size()));
+  const auto stride = [&](const model::FrameView& frame) { return (corrector_.bytes_of(frame) + 63) / 64 * 64; };
+  Index bytes = 0;
+  for (const auto& frame : batch.frames) bytes += stride(frame);
+  piece.pixels = buffer(bytes);
   std::byte* out = piece.pixels.data();
   for (const auto& frame : batch.frames) {
     if (!account_.receive(frame.id)) continue;
     try {
-      piece.frames.push_back({frame.id, corrector_.apply(frame.image, out)});
-      out += stride;
+      piece.frames.push_back(corrector_.apply(frame, out, scratch_));
+      out += stride(frame);
     } catch (const core::Error& e) {
       account_.drop(frame.id, e.what());
     }

@@ -45,6 +45,7 @@ private:
   BoundedQueue<Piece> queue_;
   std::mutex mutex_;
   std::vector<core::Array<std::byte, 1>> spare_;
+  std::vector<std::byte> scratch_;
   std::exception_ptr error_;
   std::jthread thread_;
 };

@@ -33,10 +33,18 @@ struct Blocks final : Sink, Source {
   std::map<std::string, std::vector<std::byte>> blocks;
 };
 
+/// A frame as it came: dense, or sparse where `image` is empty.
+struct RecordedFrame {
+  model::FrameId id = 0;
+  core::AnyArray image;
+  Index ny = 0, nx = 0;
+  std::vector<model::PixelCount> events;
+};
+
 /// The scan, in memory.
 struct Recording {
   model::Acquisition acquisition;
-  std::vector<std::pair<model::FrameId, core::AnyArray>> frames;
+  std::vector<RecordedFrame> frames;
   std::vector<std::pair<model::FrameId, model::Values>> values;
 };
 
@@ -44,10 +52,14 @@ Recording record(model::FrameSource& source) {
   Recording out;
   out.acquisition = source.acquisition().clone();
   const auto take = [&](const model::FrameBatch& batch) {
-    for (const auto& frame : batch.frames)
-      core::visit_dtype(frame.image.dtype, [&](auto zero) {
-        out.frames.emplace_back(frame.id, core::AnyArray(frame.image.view<decltype(zero)>()));
-      });
+    for (const auto& frame : batch.frames) {
+      out.frames.push_back({frame.id, {}, frame.ny(), frame.nx(), {}});
+      if (frame.is_sparse()) out.frames.back().events.assign(frame.sparse.events.begin(), frame.sparse.events.end());
+      else
+        core::visit_dtype(frame.image.dtype, [&](auto zero) {
+          out.frames.back().image = core::AnyArray(frame.image.view<decltype(zero)>());
+        });
+    }
     out.values.insert(out.values.end(), batch.values.begin(), batch.values.end());
   };
   while (source.next({}, take)) {}
@@ -56,9 +68,34 @@ Recording record(model::FrameSource& source) {
   return out;
 }
 
-model::FrameView view_of(const std::pair<model::FrameId, core::AnyArray>& frame) {
-  const auto& shape = frame.second.shape();
-  return {frame.first, {frame.second.dtype(), frame.second.data(), shape[0], shape[1], shape[1]}};
+model::FrameView view_of(const RecordedFrame& frame) {
+  if (frame.image.empty()) return {frame.id, {}, {frame.ny, frame.nx, frame.events}};
+  return {frame.id, {frame.image.dtype(), frame.image.data(), frame.ny, frame.nx, frame.nx}};
+}
+
+/// The same frames the other way: as events where they are images of whole numbers >= 0, as u32 images where they are
+/// events.
+std::vector<RecordedFrame> turned(const std::vector<RecordedFrame>& frames) {
+  std::vector<RecordedFrame> out;
+  for (const auto& frame : frames) {
+    RecordedFrame other{frame.id, {}, frame.ny, frame.nx, {}};
+    if (frame.image.empty()) {
+      core::Array<std::uint32_t, 2> image({frame.ny, frame.nx});
+      for (const auto& e : frame.events) image.data()[e.pixel] += e.count;
+      other.image = core::AnyArray(image);
+    } else {
+      const auto counts = frame.image.to<std::uint32_t, 2>();
+      const auto values = frame.image.to<double, 2>();
+      for (Index i = 0; i < counts.size(); ++i) {
+        if (static_cast<double>(counts.data()[i]) != values.data()[i])
+          throw Failed{
+              fmt::format("frame {} holds {}; the suite needs counts to make it sparse", frame.id, values.data()[i])};
+        if (counts.data()[i] != 0) other.events.push_back({static_cast<std::uint32_t>(i), counts.data()[i]});
+      }
+    }
+    out.push_back(std::move(other));
+  }
+  return out;
 }
 
 struct Feed {
@@ -104,6 +141,13 @@ public:
       require_same(whole, run(scan_, how),
                    how.values_first ? fmt::format("pushed {} at a time", how.push_size)
                                     : std::string("values after the frames"));
+  }
+
+  void sparse() {
+    if (!test_.verb->sparse_frames) return;
+    const auto whole = run(scan_, {});
+    scan_.frames = turned(scan_.frames);
+    require_same(whole, run(scan_, {}), "frames sparse instead of dense, or dense instead of sparse");
   }
 
   void repeat() { require_same(run(scan_, {}), run(scan_, {}), "run again with the same seed"); }
@@ -297,8 +341,9 @@ std::vector<Violation> check_conformance(const ConformanceCase& test) {
   if (test.verb == nullptr || !test.verb->analyse || !test.open)
     throw Error(core::ErrorCode::invalid_argument, "the conformance suite needs an analysing verb and a scan");
   constexpr std::pair<const char*, void (Suite::*)()> kChecks[] = {
-      {"splits", &Suite::splits},     {"stop", &Suite::stop},   {"repeat", &Suite::repeat}, {"resume", &Suite::resume},
-      {"snapshot", &Suite::snapshot}, {"empty", &Suite::empty}, {"masked", &Suite::masked}, {"order", &Suite::order}};
+      {"splits", &Suite::splits}, {"sparse", &Suite::sparse}, {"stop", &Suite::stop},
+      {"repeat", &Suite::repeat}, {"resume", &Suite::resume}, {"snapshot", &Suite::snapshot},
+      {"empty", &Suite::empty},   {"masked", &Suite::masked}, {"order", &Suite::order}};
   std::vector<Violation> violations;
   for (const auto& [name, check] : kChecks) {
     try {

@@ -24,13 +24,14 @@ struct ConformanceCase {
 };
 
 struct Violation {
-  std::string check;  ///< "splits", "stop", "repeat", "resume", "snapshot", "empty", "masked", "order"
+  std::string check;  ///< "splits", "sparse", "stop", "repeat", "resume", "snapshot", "empty", "masked", "order"
   std::string what;
 };
 
 /// The rules, each on one thread:
 /// - splits: however the frames are divided over pushes, and whether values come before or after them, the product has
 /// the same bits;
+/// - sparse: where the verb takes sparse frames, dense ones end in the same bits;
 /// - stop: once stop is requested, step() comes back without doing more than one more iteration;
 /// - repeat: the same seed gives the same bits;
 /// - resume: saved after any step and restored into a new object, the product has the bits of going on, and no step is

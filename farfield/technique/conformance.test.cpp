@@ -23,7 +23,8 @@ enum class Fault {
   no_dataset,
   never_ends,
   internal,
-  depends_on_order
+  depends_on_order,
+  blind_to_events
 };
 
 /// Iterates x <- x / 2 + sum of first pixels, ten times.
@@ -33,7 +34,8 @@ struct Toy final : Technique {
   void push(std::span<const model::FrameView> frames) override {
     if (fault == Fault::counts_pushes) sum += 1;
     for (const auto& f : frames) {
-      const double pixel = f.image.view<std::uint16_t>()(0, 0);
+      const double pixel = f.is_sparse() ? (fault == Fault::blind_to_events ? 0 : f.sparse.events[0].count)
+                                         : f.image.view<std::uint16_t>()(0, 0);
       sum = fault == Fault::depends_on_order ? sum * 0.5 + pixel : sum + pixel;
     }
   }
@@ -98,6 +100,7 @@ std::set<std::string> broken(Fault fault) {
   Verb verb;
   verb.name = "iterate";
   verb.outputs = {"x"};
+  verb.sparse_frames = true;
   verb.analyse = [fault](const core::OptionValues&, const Resources&) { return std::make_unique<Toy>(fault); };
   ConformanceCase test;
   test.verb = &verb;
@@ -112,6 +115,9 @@ using Names = std::set<std::string>;
 
 TEST(Conformance, ATechniqueThatKeepsTheContractPasses) { EXPECT_EQ(broken(Fault::none), Names{}); }
 TEST(Conformance, FindsDependenceOnHowFramesArePushed) { EXPECT_TRUE(broken(Fault::counts_pushes).contains("splits")); }
+TEST(Conformance, FindsThatSparseFramesAreTakenForOthers) {
+  EXPECT_EQ(broken(Fault::blind_to_events), Names{"sparse"});
+}
 TEST(Conformance, FindsAStepThatDoesNotStop) { EXPECT_EQ(broken(Fault::ignores_stop), Names{"stop"}); }
 TEST(Conformance, FindsUnseededRandomness) { EXPECT_TRUE(broken(Fault::random).contains("repeat")); }
 TEST(Conformance, FindsAnIncompleteCheckpoint) { EXPECT_EQ(broken(Fault::forgets_state), Names{"resume"}); }
