@@ -2,12 +2,12 @@
 
 #include "farfield/services/transfer/copy_file.hpp"
 
-#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <chrono>
+#include <csignal>
 #include <set>
 #include <thread>
 
@@ -116,7 +116,7 @@ TEST_F(CopyFile, APlaceThatAlwaysDamagesIsAnError) {
 
 TEST_F(CopyFile, ASourceThatChangesIsNotedAndTheCopyNotGiven) {
   for (const Index chunks : {Index{1}, Index{6}}) {
-    std::string content = write_source(chunks);
+    write_source(chunks);
     std::atomic<bool> done{false};
     from_->hooks.before_read = [&](Index offset) {
       if (offset >= (chunks - 1) * kChunk && !done.exchange(true)) {
@@ -270,12 +270,12 @@ TEST_F(CopyFile, SurvivesKills) {
       const auto to = local_provider(folder_ / "to", {true, 4 * kChunk});
       CopyContext context;
       context.limit = &limit;
-      int status = 1;
       try {
         copy_file(*from_, "f", *to, "f", options_, context);
-        status = 0;
-      } catch (const core::Error&) {}
-      ::_exit(status);
+      } catch (const core::Error&) {
+        ::_exit(1);
+      }
+      ::_exit(0);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5 + 7 * attempt % 40));
     const bool there = fs::exists(folder_ / "to/f");

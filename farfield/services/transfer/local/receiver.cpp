@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "farfield/core/log.hpp"
 #include "farfield/core/system_error.hpp"
 #include "farfield/services/transfer/local/file_io.hpp"
 #include "farfield/services/transfer/local/reader.hpp"
@@ -92,7 +93,8 @@ LocalReceiver::~LocalReceiver() {
   try {
     std::unique_lock lock(mutex_);
     flush_pending(lock);
-  } catch (...) {  // the next attempt copies more
+  } catch (const std::exception& e) {  // the next attempt copies more
+    core::log(core::LogLevel::warning, "transfer.journal_not_written", {{"file", where_}, {"error", e.what()}});
   }
 }
 
@@ -111,7 +113,8 @@ void LocalReceiver::abandon() noexcept {
   try {
     root_.remove(part_);
     if (journal_) root_.remove(journal_path(path_));
-  } catch (...) {  // a hidden file is left; the next transfer to this name takes it over
+  } catch (const std::exception& e) {  // a hidden file is left; the next transfer to this name takes it over
+    core::log(core::LogLevel::warning, "transfer.part_not_removed", {{"file", where_}, {"error", e.what()}});
   }
   committed_ = true;
 }
@@ -147,7 +150,7 @@ void LocalReceiver::put(Index number, std::span<const std::byte> bytes, std::uin
   const std::lock_guard lock(mutex_);
   if (error_) std::rethrow_exception(error_);  // of the threads: a full disk
   pieces_[number] = piece;
-  if (number < position_) rewind(number);  // was read already: that counts no more
+  rewind(number);
   if (journal_) {
     pending_.emplace_back(number, crc32c);
     pending_bytes_ += piece.bytes;
@@ -161,11 +164,13 @@ void LocalReceiver::keep(Index number, Index bytes) {
     throw Error(ErrorCode::internal, fmt::format("chunk {} is not held", number)).at(where_);
   const std::lock_guard lock(mutex_);
   pieces_[number] = {chunk->second, bytes};
-  if (number < position_) rewind(number);
+  rewind(number);
   changed_.notify_all();
 }
 
+/// What was read of this chunk and those after it, or is being read now, counts no more.
 void LocalReceiver::rewind(Index to) {
+  if (to > position_ || (to == position_ && !reading_)) return;
   ++rewinds_;
   position_ = sha256_ ? 0 : to;
   sha256_stale_ = true;
@@ -182,6 +187,7 @@ void LocalReceiver::check_pieces(std::unique_lock<std::mutex>& lock, std::option
     const Index number = position_;
     const std::uint64_t rewinds = rewinds_;
     if (sha256_ && std::exchange(sha256_stale_, false)) sha256_.emplace();
+    reading_ = true;
     lock.unlock();
     std::uint32_t sum = 0;
     Index done = 0;
@@ -196,6 +202,7 @@ void LocalReceiver::check_pieces(std::unique_lock<std::mutex>& lock, std::option
       done += got;
     }
     lock.lock();
+    reading_ = false;
     if (rewinds != rewinds_) continue;  // this chunk, or one before it, was written again
     if (done != bytes || sum != expected) bad_.insert(number);
     position_ = number + 1;
@@ -246,7 +253,7 @@ std::vector<Index> LocalReceiver::verify(Index size_bytes) {
   std::unique_lock lock(mutex_);
   if (error_) std::rethrow_exception(error_);
   pieces_.erase(pieces_.lower_bound(count), pieces_.end());
-  if (position_ > count) rewind(count);  // the file became shorter
+  rewind(count);  // the file may have become shorter
   for (Index number = 0; number < count; ++number) {
     const Index bytes = std::min(options_.chunk_bytes, size_bytes - number * options_.chunk_bytes);
     const auto piece = pieces_.find(number);

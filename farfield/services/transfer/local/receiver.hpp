@@ -69,6 +69,7 @@ private:
   std::map<Index, Piece> pieces_;  ///< what shall be in the file
   // The pass that reads back, in the order of the chunks:
   Index position_ = 0;             ///< all before it were read
+  bool reading_ = false;           ///< the chunk at position_, without the mutex
   std::uint64_t rewinds_ = 0;      ///< of position_, seen by a read that was under way
   std::set<Index> bad_;            ///< those of them that were not what was put
   std::optional<codec::Sha256> sha256_;  ///< of the chunks before position_; touched by the pass only, begun anew when
