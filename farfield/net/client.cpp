@@ -280,14 +280,15 @@ ClientResponse Client::send(const ClientRequest& request, BodySink& sink, std::s
 namespace {
 /// What the two halves of a pipelined exchange share.
 struct Pipeline {
-  Pipeline(Link& l, Index n, int d) : link(l), count(n), depth(d), room(l.io), ended(l.io) {}
+  Pipeline(Link& l, Index n, int d) : link(l), count(n), depth(d), room(l.io), progress(l.io) {}
   Link& link;
   Index count;
   int depth;
   std::vector<bool> heads;  ///< which of the unanswered requests are HEAD, by index modulo depth
   Index sent = 0, answered = 0;
   bool stopped = false, writing = true;
-  asio::steady_timer room, ended;
+  asio::steady_timer room;      ///< for the writer: fewer are unanswered
+  asio::steady_timer progress;  ///< for the reader: more was sent, or nothing more will be
   std::exception_ptr failure;
 };
 
@@ -307,6 +308,7 @@ awaitable<void> write_requests(Pipeline& p, const Url& origin, const std::functi
         batch += request.body;
       }
       if (!batch.empty()) {
+        p.progress.cancel();
         const bool sent = co_await write(p.link, batch);
         if (!sent) break;  // the reader finds out why
         continue;
@@ -319,7 +321,7 @@ awaitable<void> write_requests(Pipeline& p, const Url& origin, const std::functi
     p.link.stream->abort();
   }
   p.writing = false;
-  p.ended.cancel();
+  p.progress.cancel();
 }
 
 awaitable<void> run_pipeline(Pipeline& p, const ClientOptions& options, const Url& origin,
@@ -327,8 +329,14 @@ awaitable<void> run_pipeline(Pipeline& p, const ClientOptions& options, const Ur
                              const std::function<void(Index, ClientResponse)>& answered, bool& reusable) {
   asio::co_spawn(p.link.io, write_requests(p, origin, make), asio::detached);
   const std::string what = "pipelined requests to " + origin.origin();
+  error_code woken;
   try {
     while (p.answered < p.count) {
+      while (p.sent == p.answered && p.writing) {
+        p.progress.expires_at(SteadyTime::max());
+        co_await p.progress.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+      }
+      if (p.sent == p.answered) throw Error(ErrorCode::unavailable, what + ": the connection was lost");
       const bool to_head = p.heads[static_cast<std::size_t>(p.answered % p.depth)];
       Outcome outcome = co_await read_response(p.link, options, to_head, nullptr, what);
       const Index i = p.answered++;
@@ -344,9 +352,8 @@ awaitable<void> run_pipeline(Pipeline& p, const ClientOptions& options, const Ur
   p.stopped = true;
   p.room.cancel();
   if (p.failure) p.link.stream->abort();
-  error_code woken;
-  p.ended.expires_at(SteadyTime::max());
-  while (p.writing) co_await p.ended.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  p.progress.expires_at(SteadyTime::max());
+  while (p.writing) co_await p.progress.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   if (p.failure) std::rethrow_exception(p.failure);
 }
 }  // namespace
