@@ -61,7 +61,7 @@ protected:
   void write_tree(int files) {
     for (int i = 0; i < files; ++i)
       testing::write_plain(source() / "scan" / ("part" + std::to_string(i % 3)) / ("f" + std::to_string(i)),
-                           testing::random_text(static_cast<std::size_t>(100 + i), static_cast<std::uint64_t>(i)));
+                           testing::random_text(100U + static_cast<std::size_t>(i), static_cast<std::uint64_t>(i)));
   }
 
   testing::TemporaryFolder folder_;
