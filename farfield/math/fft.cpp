@@ -64,6 +64,14 @@ std::shared_ptr<void> plan(core::Index ny, core::Index nx, int sign, FftEffort e
   return slot;
 }
 
+/// Grows with the largest transform of each thread.
+float* scratch(core::Index floats) {
+  thread_local core::Array<float, 1> store;
+  if (store.size() < floats) store = core::Array<float, 1>({floats});
+  return store.data();
+}
+core::Index strip_floats(const TileFft& tile, core::Index ny) { return 2 * tile.lanes * ny; }
+
 template <class T>
 void execute(const std::shared_ptr<void>& plan, std::complex<T>* image) {
   Api<T>::execute(static_cast<typename Api<T>::Plan>(plan.get()), reinterpret_cast<typename Api<T>::Complex*>(image));
@@ -78,17 +86,39 @@ Fft2<T>::Fft2(core::Index ny, core::Index nx, FftEffort effort) : ny_(ny), nx_(n
     throw core::Error(
         core::ErrorCode::invalid_argument,
         "transform of " + std::to_string(ny) + " x " + std::to_string(nx) + " must be 1 to 1048576 points a side");
+  if constexpr (std::is_same_v<T, float>) tile_ = tile_fft(core::isa(), ny, nx);
+  if (tile_ != nullptr) return;
   forward_ = plan<T>(ny, nx, FFTW_FORWARD, effort);
   inverse_ = plan<T>(ny, nx, FFTW_BACKWARD, effort);
 }
 
 template <class T>
 void Fft2<T>::forward(std::complex<T>* image) const {
+  if constexpr (std::is_same_v<T, float>)
+    if (tile_ != nullptr) return tile_->transform(image, ny_, nx_, false, scratch(strip_floats(*tile_, ny_)));
   execute(forward_, image);
 }
 template <class T>
 void Fft2<T>::inverse(std::complex<T>* image) const {
+  if constexpr (std::is_same_v<T, float>)
+    if (tile_ != nullptr) return tile_->transform(image, ny_, nx_, true, scratch(strip_floats(*tile_, ny_)));
   execute(inverse_, image);
+}
+template <class T>
+void Fft2<T>::around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const {
+  go_around(images, visitor, context, true);
+}
+template <class T>
+void Fft2<T>::visit(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const {
+  go_around(images, visitor, context, false);
+}
+template <class T>
+void Fft2<T>::go_around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context, bool back) const {
+  if (!has_around(static_cast<int>(images.size())))
+    throw core::Error(core::ErrorCode::internal, "these transforms cannot be visited part by part");
+  if constexpr (std::is_same_v<T, float>)
+    tile_->around(images.data(), static_cast<int>(images.size()), ny_, nx_, visitor, context, back,
+                  scratch(static_cast<core::Index>(images.size()) * strip_floats(*tile_, ny_)));
 }
 
 template class Fft2<float>;

@@ -1,12 +1,15 @@
 #pragma once
-// In-place complex 2-D Fourier transforms by FFTW. Plans are made once per shape behind one mutex and
-// shared; executing is thread-safe. Transforms are not normalised: inverse(forward(x)) = ny nx x.
+// In-place complex 2-D Fourier transforms: single precision with sides 64, 128, 256 or 512 by our own kernels where the
+// machine has AVX-512, everything else by FFTW. FFTW's plans are made once per shape behind one mutex and shared.
+// Executing is thread-safe. Transforms are not normalised: inverse(forward(x)) = ny nx x.
 
 #include <complex>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "farfield/core/view.hpp"
+#include "farfield/math/tile_fft.hpp"
 
 namespace farfield::math {
 
@@ -25,11 +28,22 @@ public:
   void forward(std::complex<T>* image) const;  ///< sum f exp(-2 pi i (u y/ny + v x/nx))
   void inverse(std::complex<T>* image) const;  ///< sum F exp(+2 pi i (u y/ny + v x/nx))
 
+  /// True if around() and visit() can be called for so many images at once.
+  bool has_around(int images) const { return tile_ != nullptr && images <= kFftAroundImages; }
+  /// forward(), then `visit` for each part of the transforms, which it may change, then inverse(): in one go, with each
+  /// part in level-1 cache while it is visited. Every pixel is visited once.
+  void around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const;
+  /// The first half of around(): the images are spoilt.
+  void visit(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const;
+
   core::Index ny() const { return ny_; }
   core::Index nx() const { return nx_; }
 
 private:
+  void go_around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context, bool back) const;
+
   core::Index ny_ = 0, nx_ = 0;
+  const TileFft* tile_ = nullptr;  ///< null: by FFTW
   std::shared_ptr<void> forward_, inverse_;
 };
 
