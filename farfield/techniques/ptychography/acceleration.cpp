@@ -34,7 +34,8 @@ core::Array<T, 2> get(technique::Source& source, const std::string& name) {
 
 }  // namespace
 
-void Accelerator::make_room(std::array<Index, 2> extents) {
+void Accelerator::reserve(std::array<Index, 2> extents) {
+  if (kind_ == Acceleration::none) return;
   if (velocity_.extents() != extents) velocity_ = core::Array<cfloat, 2>(extents);
   if (kind_ == Acceleration::adam && square_.extents() != extents) {
     square_ = core::Array<float, 2>(extents);
@@ -42,50 +43,54 @@ void Accelerator::make_room(std::array<Index, 2> extents) {
   }
 }
 
+double Accelerator::rms(const Kernels& k, core::View<const cfloat, 2> delta) const {
+  if (kind_ != Acceleration::adam) return 0;
+  return std::sqrt(k.norm2(delta.size(), delta.data()) / static_cast<double>(std::max<Index>(delta.size(), 1)));
+}
+
 void Accelerator::add(const Kernels& k, core::ThreadPool& pool, core::View<cfloat, 2> image, Index y0, Index x0,
                       core::View<const cfloat, 2> delta, float step) {
-  const Index height = delta.extent(0), width = delta.extent(1);
+  reserve(image.extents());
+  const double of_all = rms(k, delta);
+  pool.split(delta.extent(0),
+             [&](Index begin, Index end, int) { add_rows(k, image, y0, x0, delta, step, of_all, begin, end); });
+}
+
+void Accelerator::add_rows(const Kernels& k, core::View<cfloat, 2> image, Index y0, Index x0,
+                           core::View<const cfloat, 2> delta, float step, double rms, Index begin, Index end) {
+  const Index width = delta.extent(1);
   if (kind_ == Acceleration::none) {
-    pool.split(height, [&](Index begin, Index end, int) {
-      for (Index y = begin; y < end; ++y) k.axpy(width, step, &delta(y, 0), &image(y0 + y, x0));
-    });
+    for (Index y = begin; y < end; ++y) k.axpy(width, step, &delta(y, 0), &image(y0 + y, x0));
     return;
   }
-  make_room(image.extents());
   if (kind_ != Acceleration::adam) {
     // v <- m v + d; the image moves by v, or with Nesterov's look-ahead by m v + d. The factor 1 - m keeps
     // the length of a steady move.
     const float gain = step * (1 - momentum_);
     const bool ahead = kind_ == Acceleration::nesterov;
-    pool.split(height, [&](Index begin, Index end, int) {
-      for (Index y = begin; y < end; ++y)
-        for (Index x = 0; x < width; ++x) {
-          cfloat& v = velocity_(y0 + y, x0 + x);
-          const cfloat d = gain * delta(y, x);
-          v = momentum_ * v + d;
-          image(y0 + y, x0 + x) += ahead ? momentum_ * v + d : v;
-        }
-    });
+    for (Index y = begin; y < end; ++y)
+      for (Index x = 0; x < width; ++x) {
+        cfloat& v = velocity_(y0 + y, x0 + x);
+        const cfloat d = gain * delta(y, x);
+        v = momentum_ * v + d;
+        image(y0 + y, x0 + x) += ahead ? momentum_ * v + d : v;
+      }
     return;
   }
   // ADAM makes every pixel move alike; the length of the move is that of the update as a whole.
-  const double rms =
-      std::sqrt(k.norm2(delta.size(), delta.data()) / static_cast<double>(std::max<Index>(delta.size(), 1)));
   const float length = step * static_cast<float>(rms), tiny = 1e-3F * static_cast<float>(rms);
   if (!(rms > 0)) return;
-  pool.split(height, [&](Index begin, Index end, int) {
-    for (Index y = begin; y < end; ++y)
-      for (Index x = 0; x < width; ++x) {
-        const cfloat d = delta(y, x);
-        cfloat& v = velocity_(y0 + y, x0 + x);
-        float& s = square_(y0 + y, x0 + x);
-        const float n = ++visits_(y0 + y, x0 + x);
-        v = momentum_ * v + (1 - momentum_) * d;
-        s = kSquareDecay * s + (1 - kSquareDecay) * math::abs2(d);
-        const float first = 1 - std::pow(momentum_, n), second = 1 - std::pow(kSquareDecay, n);
-        image(y0 + y, x0 + x) += length / (std::sqrt(s / second) + tiny) * (v / first);
-      }
-  });
+  for (Index y = begin; y < end; ++y)
+    for (Index x = 0; x < width; ++x) {
+      const cfloat d = delta(y, x);
+      cfloat& v = velocity_(y0 + y, x0 + x);
+      float& s = square_(y0 + y, x0 + x);
+      const float n = ++visits_(y0 + y, x0 + x);
+      v = momentum_ * v + (1 - momentum_) * d;
+      s = kSquareDecay * s + (1 - kSquareDecay) * math::abs2(d);
+      const float first = 1 - std::pow(momentum_, n), second = 1 - std::pow(kSquareDecay, n);
+      image(y0 + y, x0 + x) += length / (std::sqrt(s / second) + tiny) * (v / first);
+    }
 }
 
 void Accelerator::regrid(const State& s, const Regrid& r) {

@@ -15,6 +15,13 @@ public:
   /// image(y0.., x0..) += the accelerated form of step * delta; delta(y, x) contiguous.
   void add(const Kernels&, core::ThreadPool&, core::View<cfloat, 2> image, Index y0, Index x0,
            core::View<const cfloat, 2> delta, float step);
+  /// The same for rows [begin, end) of delta, by several threads at once, each its own: after reserve() for the image's
+  /// extents, and with `rms` = rms(delta).
+  void add_rows(const Kernels&, core::View<cfloat, 2> image, Index y0, Index x0, core::View<const cfloat, 2> delta,
+                float step, double rms, Index begin, Index end);
+  void reserve(std::array<Index, 2> extents);
+  /// Root mean square of delta where the kind needs it, else 0.
+  double rms(const Kernels&, core::View<const cfloat, 2> delta) const;
   /// The image was re-laid.
   void regrid(const State&, const Regrid&);
   /// What was accumulated refers to another image: start again.
@@ -23,8 +30,6 @@ public:
   void restore(technique::Source&, const std::string& name);
 
 private:
-  void make_room(std::array<Index, 2> extents);
-
   Acceleration kind_;
   float momentum_;
   core::Array<cfloat, 2> velocity_;

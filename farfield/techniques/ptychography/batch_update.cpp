@@ -1,13 +1,13 @@
 #include "farfield/techniques/ptychography/batch_update.hpp"
 
 #include <algorithm>
-
-#include "farfield/math/complex.hpp"
+#include <utility>
 
 namespace farfield::techniques::ptychography {
 
 void BatchUpdate::prepare(const Pass& pass) {
   const State& s = pass.state;
+  object_acceleration_.reserve(s.object.extents());
   const auto threads = static_cast<std::size_t>(pass.pool.size());
   if (shares_.size() == threads && shares_[0].probe.extents() == s.probe.extents()) return;
   shares_.clear();
@@ -18,119 +18,171 @@ void BatchUpdate::prepare(const Pass& pass) {
   }
 }
 
-ModulusSums BatchUpdate::visit(Pass& pass, const std::vector<Index>& batch, Index object2_stride) {
+void BatchUpdate::Share::make_room(const Box& box) {
+  const auto area = static_cast<std::size_t>(box.height() * box.width());
+  if (object.size() >= area) return;
+  object.resize(area);
+  illumination.resize(area);
+}
+
+ModulusSums BatchUpdate::update_object(Pass& pass, const Round& round, const ObjectStep& step, Index object2_stride) {
   prepare(pass);
-  const State& s = pass.state;
-  box_ = {s.object.extent(0), s.object.extent(1), 0, 0};
-  for (const Index slot : batch) {
-    const auto& p = s.placements[static_cast<std::size_t>(slot)];
-    box_ = {std::min(box_.y0, p.oy), std::min(box_.x0, p.ox), std::max(box_.y1, p.oy + s.shape.ny),
-            std::max(box_.x1, p.ox + s.shape.nx)};
+  for (Share& share : shares_) share.sums = {};
+  if (round.lanes.size() == 1) {
+    for (const Batch& batch : round.lanes[0]) update_together(pass, batch, step, object2_stride);
+  } else {
+    pass.pool.run([&](int thread) {
+      for (auto lane = static_cast<std::size_t>(thread); lane < round.lanes.size();
+           lane += static_cast<std::size_t>(pass.pool.size()))
+        for (const Batch& batch : round.lanes[lane]) update_apart(pass, batch, step, object2_stride, thread);
+    });
   }
-  pass.pool.run([&](int thread) { visit(pass, batch, object2_stride, thread); });
   ModulusSums total;
   for (const Share& share : shares_) total += share.sums;
-  if (pass.update_probe) probe_patterns_ += static_cast<Index>(batch.size());
+  if (pass.update_probe)
+    for (const auto& lane : round.lanes)
+      for (const Batch& batch : lane) probe_patterns_ += static_cast<Index>(batch.size());
   return total;
 }
 
-void BatchUpdate::visit(Pass& pass, const std::vector<Index>& batch, Index object2_stride, int thread) {
+void BatchUpdate::visit(Pass& pass, const Box& box, Index slot, bool sample_object2, int thread) {
   const State& s = pass.state;
   const Kernels& k = pass.model.kernels();
   Share& share = shares_[static_cast<std::size_t>(thread)];
   Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
-  const Index stride = s.object_stride(), width = box_.width();
-  const auto area = static_cast<std::size_t>(box_.height() * width);
-  share.object.assign(area, cfloat{});
-  share.illumination.assign(area, 0.0F);
-  share.sums = {};
-  share.steps = {};
-  share.strongest = 0;
-  for (Index i = thread; i < static_cast<Index>(batch.size()); i += pass.pool.size()) {
-    const Index slot = batch[static_cast<std::size_t>(i)];
-    pass.model.exit_waves(s, slot, w);
-    const ModulusSums sums = pass.model.residuals(s, slot, w, true);
-    share.sums += sums;
-    pass.observe(slot, sums, w);
-    const auto& place = s.placements[static_cast<std::size_t>(slot)];
-    const cfloat* window = s.window(slot);
-    const Index at = (place.oy - box_.y0) * width + place.ox - box_.x0;
-    for (int m = 0; m < s.modes(); ++m) {
-      const auto mode = static_cast<std::size_t>(m);
-      cfloat* g = share.object.data() + at;
-      float* l = share.illumination.data() + at;
-      if (pass.update_probe && (m == 0 || pass.update_modes))
-        k.back_project(s.shape, place.shift, w.psi[mode], w.p[mode], window, stride, g, width, l, &share.probe(m, 0, 0),
-                       w.term.data(), w.row.data());
-      else k.gradients(s.shape, w.psi[mode], w.p[mode], window, stride, g, width, l, nullptr);
-    }
-    if (!pass.update_probe) continue;
-    ++share.patterns;
-    if ((probe_patterns_ + i) % object2_stride == 0) {  // the same patterns, however many threads
-      ++share.sampled;
-      for (Index y = 0; y < s.shape.ny; ++y) k.add_abs2(s.shape.nx, window + y * stride, &share.object2(y, 0));
-    }
+  const Index stride = s.object_stride(), width = box.width();
+  pass.model.exit_waves(s, slot, w);
+  const ModulusSums sums = pass.model.residuals(s, slot, w, true);
+  share.sums += sums;
+  pass.observe(slot, sums, w);
+  const auto& place = s.placements[static_cast<std::size_t>(slot)];
+  const cfloat* window = s.window(slot);
+  const Index at = (place.oy - box.y0) * width + place.ox - box.x0;
+  for (int m = 0; m < s.modes(); ++m) {
+    const auto mode = static_cast<std::size_t>(m);
+    cfloat* g = share.object.data() + at;
+    float* l = share.illumination.data() + at;
+    if (pass.update_probe && (m == 0 || pass.update_modes))
+      k.back_project(s.shape, place.shift, w.psi[mode], w.p[mode], window, stride, g, width, l, &share.probe(m, 0, 0),
+                     w.term.data(), w.row.data());
+    else k.gradients(s.shape, w.psi[mode], w.p[mode], window, stride, g, width, l, nullptr);
   }
+  if (!pass.update_probe) return;
+  ++share.patterns;
+  if (!sample_object2) return;
+  ++share.sampled;
+  for (Index y = 0; y < s.shape.ny; ++y) k.add_abs2(s.shape.nx, window + y * stride, &share.object2(y, 0));
 }
 
-void BatchUpdate::update_object(Pass& pass, float keep, float floor, bool optimal, double step) {
+void BatchUpdate::update_apart(Pass& pass, const Batch& batch, const ObjectStep& how, Index object2_stride,
+                               int thread) {
   State& s = pass.state;
   const Kernels& k = pass.model.kernels();
-  if (!pass.update_object || box_.height() <= 0) return;
+  Share& share = shares_[static_cast<std::size_t>(thread)];
+  const Box box = box_of(batch, s);
+  share.make_room(box);
+  for (std::size_t i = 0; i < batch.size(); ++i)
+    visit(pass, box, batch[i], static_cast<Index>(i) % object2_stride == 0, thread);
+  const Index height = box.height(), width = box.width(), area = height * width;
+  const float strongest = pass.update_object ? k.largest(area, share.illumination.data()) : 0;
+  if (strongest > 0) {
+    const cfloat* g = share.object.data();
+    const StepSums sums =
+        k.direction(area, 1, &g, share.illumination.data(), how.keep, how.floor * strongest, share.object.data());
+    const double step = how.step * (!how.optimal ? 1 : sums.aa > 0 ? sums.a_chi / sums.aa : 0);
+    const core::View<const cfloat, 2> delta(share.object.data(), {height, width});
+    object_acceleration_.add_rows(k, s.object.view(), box.y0, box.x0, delta, static_cast<float>(step),
+                                  object_acceleration_.rms(k, delta), 0, height);
+  }
+  std::fill_n(share.object.begin(), area, cfloat{});
+  std::fill_n(share.illumination.begin(), area, 0.0F);
+}
+
+void BatchUpdate::update_together(Pass& pass, const Batch& batch, const ObjectStep& how, Index object2_stride) {
+  if (pass.pool.size() == 1) return update_apart(pass, batch, how, object2_stride, 0);
+  State& s = pass.state;
+  const Kernels& k = pass.model.kernels();
+  const Box box = box_of(batch, s);
+  const Index height = box.height(), width = box.width();
+  pass.pool.run([&](int thread) {
+    shares_[static_cast<std::size_t>(thread)].make_room(box);
+    for (Index i = thread; i < static_cast<Index>(batch.size()); i += pass.pool.size())
+      visit(pass, box, batch[static_cast<std::size_t>(i)], i % object2_stride == 0, thread);
+  });
   const int parts = static_cast<int>(shares_.size());
   Share& first = shares_[0];
-  pass.pool.split(box_.height(), [&](Index begin, Index end, int thread) {
-    const auto at = static_cast<std::size_t>(begin * box_.width()), last = static_cast<std::size_t>(end * box_.width());
+  // The whole illumination in the first share.
+  pass.pool.split(height, [&](Index begin, Index end, int thread) {
+    const auto at = static_cast<std::size_t>(begin * width), last = static_cast<std::size_t>(end * width);
     for (std::size_t t = 1; t < shares_.size(); ++t)
-      for (std::size_t i = at; i < last; ++i) first.illumination[i] += shares_[t].illumination[i];
+      for (std::size_t i = at; i < last; ++i) first.illumination[i] += std::exchange(shares_[t].illumination[i], 0.0F);
     shares_[static_cast<std::size_t>(thread)].strongest =
         k.largest(static_cast<Index>(last - at), first.illumination.data() + at);
   });
-  float strongest = 0;
-  for (const Share& share : shares_) strongest = std::max(strongest, share.strongest);
-  if (strongest == 0) return;
-  pass.pool.split(box_.height(), [&](Index begin, Index end, int thread) {
-    const Index at = begin * box_.width();
-    std::vector<const cfloat*> g;
-    for (const Share& share : shares_) g.push_back(share.object.data() + at);
-    shares_[static_cast<std::size_t>(thread)].steps =
-        k.direction((end - begin) * box_.width(), parts, g.data(), first.illumination.data() + at, keep,
-                    floor * strongest, first.object.data() + at);
+  const float strongest = take_strongest();
+  const bool move = pass.update_object && strongest > 0;
+  if (move)
+    pass.pool.split(height, [&](Index begin, Index end, int thread) {
+      const Index at = begin * width;
+      std::vector<const cfloat*> g;
+      for (const Share& share : shares_) g.push_back(share.object.data() + at);
+      shares_[static_cast<std::size_t>(thread)].steps =
+          k.direction((end - begin) * width, parts, g.data(), first.illumination.data() + at, how.keep,
+                      how.floor * strongest, first.object.data() + at);
+    });
+  const StepSums sums = take_steps();
+  const double step = how.step * (!how.optimal ? 1 : sums.aa > 0 ? sums.a_chi / sums.aa : 0);
+  const core::View<const cfloat, 2> delta(first.object.data(), {height, width});
+  const double rms = move ? object_acceleration_.rms(k, delta) : 0;
+  pass.pool.split(height, [&](Index begin, Index end, int) {
+    if (move)
+      object_acceleration_.add_rows(k, s.object.view(), box.y0, box.x0, delta, static_cast<float>(step), rms, begin,
+                                    end);
+    const Index at = begin * width, n = (end - begin) * width;
+    for (Share& share : shares_) std::fill_n(share.object.begin() + at, n, cfloat{});
+    std::fill_n(first.illumination.begin() + at, n, 0.0F);
   });
-  if (optimal) {
-    StepSums sums;
-    for (const Share& share : shares_) sums += share.steps;
-    step *= sums.aa > 0 ? sums.a_chi / sums.aa : 0;
-  }
-  object_acceleration_.add(k, pass.pool, s.object.view(), box_.y0, box_.x0,
-                           {first.object.data(), {box_.height(), box_.width()}}, static_cast<float>(step));
 }
 
 BatchUpdate::Share& BatchUpdate::gather_probe(Pass& pass) {
   const Kernels& k = pass.model.kernels();
   Share& first = shares_[0];
   for (std::size_t t = 1; t < shares_.size(); ++t) {
-    Share& other = shares_[t];
-    k.axpy(first.probe.size(), 1, other.probe.data(), first.probe.data());
-    other.probe.fill({});
-    for (Index i = 0; i < first.object2.size(); ++i) first.object2.data()[i] += other.object2.data()[i];
-    other.object2.fill(0);
-    first.patterns += std::exchange(other.patterns, 0);
-    first.sampled += std::exchange(other.sampled, 0);
+    first.patterns += std::exchange(shares_[t].patterns, 0);
+    first.sampled += std::exchange(shares_[t].sampled, 0);
   }
   const float scale = first.sampled > 0 ? static_cast<float>(first.patterns) / static_cast<float>(first.sampled) : 0;
-  for (float& v : first.object2) v *= scale;
+  const Index n = first.object2.size();
+  pass.pool.split(n, [&](Index begin, Index end, int) {
+    for (std::size_t t = 1; t < shares_.size(); ++t) {
+      Share& other = shares_[t];
+      for (int m = 0; m < pass.state.modes(); ++m) {
+        k.axpy(end - begin, 1, other.probe.data() + m * n + begin, first.probe.data() + m * n + begin);
+        std::fill_n(other.probe.data() + m * n + begin, end - begin, cfloat{});
+      }
+      for (Index i = begin; i < end; ++i) first.object2.data()[i] += std::exchange(other.object2.data()[i], 0.0F);
+    }
+    for (Index i = begin; i < end; ++i) first.object2.data()[i] *= scale;
+  });
   return first;
 }
 
 void BatchUpdate::add_to_probe(Pass& pass, float step) {
   State& s = pass.state;
+  const Kernels& k = pass.model.kernels();
   Share& first = shares_[0];
   const std::array<Index, 2> flat{s.modes() * s.shape.ny, s.shape.nx};
-  probe_acceleration_.add(pass.model.kernels(), pass.pool, core::View<cfloat, 2>(s.probe.data(), flat), 0, 0,
-                          core::View<const cfloat, 2>(first.probe.data(), flat), step);
-  first.probe.fill({});
-  first.object2.fill(0);
+  const core::View<cfloat, 2> probe(s.probe.data(), flat);
+  const core::View<const cfloat, 2> delta(first.probe.data(), flat);
+  probe_acceleration_.reserve(flat);
+  const double rms = probe_acceleration_.rms(k, delta);
+  const Index nx = s.shape.nx;
+  pass.pool.split(flat[0], [&](Index begin, Index end, int) {
+    probe_acceleration_.add_rows(k, probe, 0, 0, delta, step, rms, begin, end);
+    std::fill(first.probe.data() + begin * nx, first.probe.data() + end * nx, cfloat{});
+    const Index last = std::min(end, s.shape.ny);
+    if (begin < last) std::fill(first.object2.data() + begin * nx, first.object2.data() + last * nx, 0.0F);
+  });
   first.patterns = first.sampled = probe_patterns_ = 0;
 }
 
@@ -138,27 +190,48 @@ void BatchUpdate::update_probe_optimally(Pass& pass, double step) {
   if (probe_patterns_ == 0 && (pass.sharing.size() == 1 || !pass.update_probe)) return;
   Share& first = gather_probe(pass);
   pass.sharing.sum(std::span(first.probe.data(), static_cast<std::size_t>(first.probe.size())));
-  const Index n = first.object2.size();
-  double gg = 0, go = 0;
-  for (int m = 0; m < pass.state.modes(); ++m)
-    for (Index i = 0; i < n; ++i) {
-      const double g2 = static_cast<double>(math::abs2(first.probe.data()[m * n + i]));
-      gg += g2;
-      go += g2 * static_cast<double>(first.object2.data()[i]);
-    }
+  const StepSums sums = probe_direction(pass, 0, 1);  // G itself
+  double go = sums.aa;
   pass.sharing.sum(std::span(&go, 1));
-  add_to_probe(pass, go > 0 ? static_cast<float>(step * gg / go) : 0.0F);
+  add_to_probe(pass, go > 0 ? static_cast<float>(step * sums.a_chi / go) : 0.0F);
 }
 
 void BatchUpdate::update_probe_by_pixel(Pass& pass, float keep, float floor, double step) {
   if (probe_patterns_ == 0) return;
   Share& first = gather_probe(pass);
-  const Index n = first.object2.size();
-  const float least = floor * pass.model.kernels().largest(n, first.object2.data());
-  if (least > 0)
-    for (int m = 0; m < pass.state.modes(); ++m)
-      for (Index i = 0; i < n; ++i) first.probe.data()[m * n + i] /= keep * first.object2.data()[i] + least;
+  const Kernels& k = pass.model.kernels();
+  pass.pool.split(first.object2.size(), [&](Index begin, Index end, int thread) {
+    shares_[static_cast<std::size_t>(thread)].strongest = k.largest(end - begin, first.object2.data() + begin);
+  });
+  const float least = floor * take_strongest();
+  if (least > 0) probe_direction(pass, keep, least);
   add_to_probe(pass, least > 0 ? static_cast<float>(step) : 0.0F);
+}
+
+StepSums BatchUpdate::probe_direction(Pass& pass, float keep, float floor) {
+  const Kernels& k = pass.model.kernels();
+  Share& first = shares_[0];
+  const Index n = first.object2.size();
+  pass.pool.split(n, [&](Index begin, Index end, int thread) {
+    StepSums& sums = shares_[static_cast<std::size_t>(thread)].steps;
+    for (int m = 0; m < pass.state.modes(); ++m) {
+      cfloat* g = first.probe.data() + m * n + begin;
+      sums += k.direction(end - begin, 1, &g, first.object2.data() + begin, keep, floor, g);
+    }
+  });
+  return take_steps();
+}
+
+float BatchUpdate::take_strongest() {
+  float strongest = 0;
+  for (Share& share : shares_) strongest = std::max(strongest, std::exchange(share.strongest, 0.0F));
+  return strongest;
+}
+
+StepSums BatchUpdate::take_steps() {
+  StepSums sums;
+  for (Share& share : shares_) sums += std::exchange(share.steps, {});
+  return sums;
 }
 
 void BatchUpdate::forget() {

@@ -5,6 +5,7 @@
 
 #include "farfield/techniques/ptychography/acceleration.hpp"
 #include "farfield/techniques/ptychography/algorithm.hpp"
+#include "farfield/techniques/ptychography/batches.hpp"
 
 namespace farfield::techniques::ptychography {
 
@@ -13,14 +14,19 @@ public:
   explicit BatchUpdate(const Options& o)
       : object_acceleration_(o.acceleration, o.momentum), probe_acceleration_(o.acceleration, o.momentum) {}
 
-  /// Visits the patterns of a batch with all threads: residuals chi, then for the object, on the batch's box,
-  /// g = sum conj(P) chi and l = sum |P|^2; for the probe G = sum S^T conj(O) chi and O2 = sum |O|^2, which
-  /// gather over batches until update_probe(). O2 is summed over every object2_stride-th pattern.
-  ModulusSums visit(Pass&, const std::vector<Index>& batch, Index object2_stride);
+  /// How a batch moves the object: object += step dO, dO = g / (keep l + floor max l). With `optimal` the step is
+  /// multiplied by argmin_a sum ||chi - a dO P||^2 = <g, dO> / <|dO|^2, l>, which needs no second look at the patterns.
+  struct ObjectStep {
+    float keep = 1, floor = 0;
+    bool optimal = false;
+    double step = 1;
+  };
 
-  /// object += step dO, dO = g / (keep l + floor max l). With `optimal` the step is multiplied by
-  /// argmin_a sum ||chi - a dO P||^2 = <g, dO> / <|dO|^2, l>, which needs no second look at the patterns.
-  void update_object(Pass&, float keep, float floor, bool optimal, double step);
+  /// For each batch of the round: visits its patterns, residuals chi, and moves the object by, on the batch's box,
+  /// g = sum conj(P) chi and l = sum |P|^2; for the probe G = sum S^T conj(O) chi and O2 = sum |O|^2, which gather over
+  /// batches until update_probe...(). O2 is summed over every object2_stride-th
+  /// pattern of a batch.
+  ModulusSums update_object(Pass&, const Round&, const ObjectStep&, Index object2_stride);
 
   /// probe += step a G with a = argmin sum ||chi - a G O||^2 = <G, G> / <|G|^2, O2>; G and O2 are sums over all
   /// processes, which call this together.
@@ -36,31 +42,34 @@ public:
   void restore(technique::Source&);
 
 private:
-  /// The part of the object that a batch touches: rows [y0, y1), columns [x0, x1).
-  struct Box {
-    Index y0 = 0, x0 = 0, y1 = 0, x1 = 0;
-    Index height() const { return y1 - y0; }
-    Index width() const { return x1 - x0; }
-  };
   /// One thread's sums. The object's part is as large as the batch's box, so that compact batches keep it in cache.
   struct Share {
-    std::vector<cfloat> object;      ///< (y, x) of the box
+    std::vector<cfloat> object;  ///< (y, x) of the box; zero between batches, as illumination
     std::vector<float> illumination;
-    core::Array<cfloat, 3> probe;    ///< (mode, y, x)
-    core::Array<float, 2> object2;   ///< tile
-    Index patterns = 0, sampled = 0; ///< behind probe and object2
-    float strongest = 0;             ///< of the illumination, in this thread's rows
+    core::Array<cfloat, 3> probe;  ///< (mode, y, x)
+    core::Array<float, 2> object2;  ///< tile
+    Index patterns = 0, sampled = 0;  ///< behind probe and object2
+    float strongest = 0;  ///< of the illumination, in this thread's rows
     ModulusSums sums;
     StepSums steps;
+    void make_room(const Box&);
   };
 
   void prepare(const Pass&);
-  void visit(Pass&, const std::vector<Index>& batch, Index object2_stride, int thread);
+  /// All threads on one batch.
+  void update_together(Pass&, const Batch&, const ObjectStep&, Index object2_stride);
+  /// One thread on one batch, while others work elsewhere.
+  void update_apart(Pass&, const Batch&, const ObjectStep&, Index object2_stride, int thread);
+  void visit(Pass&, const Box&, Index slot, bool sample_object2, int thread);
   /// Shares added up in the first; O2 scaled from the sampled patterns to all.
   Share& gather_probe(Pass&);
+  /// dP = G / (keep O2 + floor) in place of G, and as Kernels::direction() its sums <G, dP> and <|dP|^2, O2>.
+  StepSums probe_direction(Pass&, float keep, float floor);
   void add_to_probe(Pass&, float step);
+  /// What the threads left in their shares, together.
+  float take_strongest();
+  StepSums take_steps();
 
-  Box box_;
   std::vector<Share> shares_;
   Index probe_patterns_ = 0;
   Accelerator object_acceleration_, probe_acceleration_;

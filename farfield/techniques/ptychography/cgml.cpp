@@ -291,10 +291,12 @@ private:
       Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
       LineTiles& tiles = tiles_[static_cast<std::size_t>(thread)];
       w.reset();
-      std::vector<cfloat*> b, c;
+      std::vector<cfloat*> b, c, images;
       for (int m = 0; m < modes; ++m) {
         b.push_back(tiles.b.data() + m * n);
         c.push_back(tiles.c.data() + m * n);
+        images.insert(images.end(), {w.psi[static_cast<std::size_t>(m)], b.back()});
+        if (quadratic) images.push_back(c.back());
       }
       share(thread, [&](Index slot) {
         const Placement& place = s.placements[static_cast<std::size_t>(slot)];
@@ -311,14 +313,11 @@ private:
           if (quadratic && m >= moving && object.second == nullptr) std::fill_n(c[mm], n, cfloat{});
           line.waves(s.shape, place.shift, s.probe_mode(m), m < moving ? probe_direction_.data() + m * n : nullptr,
                      object, w.psi[mm], b[mm], c[mm], tiles.rows.data());
-          pass.model.propagator().forward(w.psi[mm]);
-          pass.model.propagator().forward(b[mm]);
-          if (quadratic) pass.model.propagator().forward(c[mm]);
         }
         LineTask task{n, modes, w.psi.data(), b.data(), quadratic ? c.data() : nullptr, pass.model.task(s, slot, w),
                       {}};
         for (int t = 0; t < kTrials; ++t) task.steps[t] = static_cast<float>(trials[static_cast<std::size_t>(t)]);
-        sums[static_cast<std::size_t>(thread)] += line.slopes(task);
+        sums[static_cast<std::size_t>(thread)] += at_detector(pass.model.propagator(), line, task, images, s.shape.nx);
       });
     });
     LineSlopes total;
@@ -327,6 +326,29 @@ private:
     Trials out;
     std::copy_n(total.at, kTrials, out.begin());
     return out;
+  }
+
+  /// images: a, b and, where the wave is quadratic in the step, c of each mode, at the sample; they are spoilt.
+  static LineSlopes at_detector(const operators::Propagator& propagator, const LineKernels& line, const LineTask& task,
+                                std::span<cfloat* const> images, Index nx) {
+    if (!propagator.has_around(static_cast<int>(images.size()))) {
+      for (cfloat* image : images) propagator.forward(image);
+      return line.slopes(task);
+    }
+    struct Visitor {
+      const LineKernels& line;
+      const LineTask& task;
+      Index nx;
+      LineSlopes sums{};
+    } visitor{line, task, nx};
+    propagator.visit(
+        images,
+        [](void* context, const math::FftBlock& block) {
+          Visitor& v = *static_cast<Visitor*>(context);
+          v.sums += v.line.slopes_block(v.task, v.nx, block);
+        },
+        &visitor);
+    return visitor.sums;
   }
 
   void move(Pass& pass, double step) {

@@ -78,19 +78,40 @@ ModulusTask ForwardModel::task(const State& state, Index slot, const Workspace& 
   return t;
 }
 
+ModulusSums ForwardModel::at_detector(const ModulusTask& task, Workspace& w, bool back) const {
+  if (!propagator_.has_around(task.modes)) {
+    for (cfloat* psi : w.psi) propagator_.forward(psi);
+    const ModulusSums sums = kernels_->modulus(task);
+    if (back)
+      for (cfloat* psi : w.psi) propagator_.adjoint(psi);
+    return sums;
+  }
+  struct Visitor {
+    const Kernels& kernels;
+    const ModulusTask& task;
+    Index nx;
+    ModulusLanes lanes{};
+    ModulusSums sums{};
+  } visitor{*kernels_, task, patterns_->shape().nx};
+  const auto visit = [](void* context, const math::FftBlock& block) {
+    Visitor& v = *static_cast<Visitor*>(context);
+    v.kernels.modulus_block(v.task, v.nx, block, v.lanes);
+    if (block.first_row + 1 == block.row_step) v.lanes.gather(v.sums);  // the last block of its columns
+  };
+  if (back) propagator_.around(w.psi, visit, &visitor);
+  else propagator_.visit(w.psi, visit, &visitor);
+  return visitor.sums;
+}
+
 ModulusSums ForwardModel::residuals(const State& state, Index slot, Workspace& w, bool newton) const {
-  for (cfloat* psi : w.psi) propagator_.forward(psi);
   ModulusTask t = task(state, slot, w);
   t.newton = newton;
   t.background_gradient = w.background_gradient.empty() ? nullptr : w.background_gradient.data();
-  const ModulusSums sums = kernels_->modulus(t);
-  for (cfloat* psi : w.psi) propagator_.adjoint(psi);
-  return sums;
+  return at_detector(t, w, true);
 }
 
 ModulusSums ForwardModel::compare(const State& state, Index slot, Workspace& w) const {
-  for (cfloat* psi : w.psi) propagator_.forward(psi);
-  return kernels_->modulus(task(state, slot, w));
+  return at_detector(task(state, slot, w), w, false);
 }
 
 }  // namespace farfield::techniques::ptychography

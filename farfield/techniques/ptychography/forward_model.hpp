@@ -57,6 +57,9 @@ public:
   ModulusSums residuals(const State&, Index slot, Workspace& w, bool newton = false) const;
   /// As residuals(), but only the sums (one propagation; w.psi is spoilt).
   ModulusSums compare(const State&, Index slot, Workspace& w) const;
+  /// w.psi at the sample -> the modulus step of `task` at the detector -> w.psi at the sample, or, without `back`, only
+  /// the sums (w.psi is spoilt).
+  ModulusSums at_detector(const ModulusTask& task, Workspace& w, bool back) const;
 
   const Kernels& kernels() const { return *kernels_; }
   const operators::Propagator& propagator() const { return propagator_; }

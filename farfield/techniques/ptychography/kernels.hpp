@@ -10,6 +10,7 @@
 
 #include "farfield/core/any_array.hpp"
 #include "farfield/core/cpu.hpp"
+#include "farfield/math/fft.hpp"
 
 namespace farfield::techniques::ptychography {
 
@@ -76,6 +77,15 @@ struct ModulusSums {
   }
 };
 
+/// ModulusSums by vector lane, in float: to be gathered after at most some hundred pixels a lane.
+struct ModulusLanes {
+  static constexpr int kLanes = 16;
+  alignas(64) float cost[kLanes] = {}, abs_difference[kLanes] = {}, amplitude[kLanes] = {},
+                    model_intensity[kLanes] = {}, measured_intensity[kLanes] = {}, valid[kLanes] = {};
+  /// Adds the lanes up and empties them.
+  void gather(ModulusSums& into);
+};
+
 /// chi against two directions a (object) and b (probe): what the least-squares steps are solved from.
 struct StepSums {
   double a_chi = 0, b_chi = 0, aa = 0, bb = 0, ab = 0;
@@ -101,6 +111,9 @@ struct Kernels {
                     cfloat* shifted, cfloat* psi, float* row);
 
   ModulusSums (*modulus)(const ModulusTask&);
+  /// The same for a part of the detector planes while a transform shows it; task.psi is not used. The block's columns
+  /// are a multiple of 16.
+  void (*modulus_block)(const ModulusTask&, Index nx, const math::FftBlock&, ModulusLanes&);
 
   /// gradient += conj(p) chi on an object window; illumination += |p|^2 there (null: not wanted);
   /// term = conj(object) chi on a tile (null: not wanted; may be chi itself).

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <vector>
 
 #include "farfield/math/complex.hpp"
@@ -133,6 +134,70 @@ void compare_modulus(const Kernels& fast, const Kernels& oracle, Shape s, int mo
   EXPECT_NEAR(x.amplitude, y.amplitude, 1e-5 * y.amplitude);
   EXPECT_NEAR(x.model_intensity, y.model_intensity, 1e-5 * y.model_intensity);
   EXPECT_NEAR(x.measured_intensity, y.measured_intensity, 1e-5 * y.measured_intensity);
+}
+
+/// Rows 1, 4, 7, ... and 16 columns of a tile of 24 x 48, with real and imaginary parts apart.
+template <class T>
+void compare_modulus_block(const Kernels& fast, const Kernels& oracle, int modes, bool everything,
+                           Likelihood likelihood) {
+  const Shape s{24, 48};
+  math::Random random(6);
+  const auto n = static_cast<std::size_t>(s.size());
+  std::vector<T> counts(n);
+  for (auto& c : counts) c = static_cast<T>(random.poisson(random.uniform() < 0.3 ? 0.0 : 40.0));
+  std::vector<float> valid(n), background(n);
+  for (auto& v : valid) v = random.uniform() < 0.9 ? 1.0F : 0.0F;
+  for (auto& b : background) b = static_cast<float>(random.uniform());
+  ModulusTask task{s.size(), modes, nullptr, counts.data(), core::dtype_of<T>, nullptr, 0,
+                   nullptr,  0.7F,  0.25F,   likelihood,    everything,        nullptr};
+  if (everything) {
+    task.valid = valid.data();
+    task.background = background.data();
+    task.saturation = 50;
+  }
+  constexpr Index kRows = 8, kColumns = 16;
+  std::vector<Array<float, 2>> stores;
+  std::vector<ModulusLanes> lanes(2);
+  std::vector<std::vector<float>> gradients(2, std::vector<float>(n));
+  for (std::size_t which = 0; which < 2; ++which) {
+    std::vector<float*> data;
+    for (int m = 0; m < modes; ++m) {
+      Array<float, 2> store({kRows, 2 * kColumns});
+      const auto values = noise(kRows, kColumns, 70 + static_cast<std::uint64_t>(m));
+      std::memcpy(store.data(), values.data(), sizeof(float) * static_cast<std::size_t>(store.size()));
+      stores.push_back(std::move(store));
+      data.push_back(stores.back().data());
+    }
+    if (everything) task.background_gradient = gradients[which].data();
+    (which == 0 ? fast : oracle)
+        .modulus_block(task, s.nx, {1, 3, kRows, 16, kColumns, modes, data.data()}, lanes[which]);
+  }
+  for (int m = 0; m < modes; ++m)
+    expect_near(stores[static_cast<std::size_t>(m)].data(), stores[static_cast<std::size_t>(m + modes)].data(),
+                kRows * 2 * kColumns, "block");
+  if (everything) expect_near(gradients[0].data(), gradients[1].data(), s.size(), "background gradient");
+  ModulusSums x, y;
+  lanes[0].gather(x);
+  lanes[1].gather(y);
+  EXPECT_EQ(x.valid, y.valid);
+  EXPECT_GT(y.valid, 60);
+  EXPECT_NEAR(x.cost, y.cost, 1e-5 * y.cost);
+  EXPECT_NEAR(x.abs_difference, y.abs_difference, 1e-5 * y.abs_difference);
+  EXPECT_NEAR(x.amplitude, y.amplitude, 1e-5 * y.amplitude);
+  EXPECT_NEAR(x.model_intensity, y.model_intensity, 1e-5 * y.model_intensity);
+  EXPECT_NEAR(x.measured_intensity, y.measured_intensity, 1e-5 * y.measured_intensity);
+  EXPECT_EQ(lanes[0].cost[0], 0);
+}
+
+TEST_P(KernelsEqualReference, ModulusOfABlock) {
+  for (const int modes : {1, 3})
+    for (const bool everything : {false, true})
+      for (const auto likelihood : {Likelihood::amplitude, Likelihood::poisson}) {
+        compare_modulus_block<float>(fast(), oracle, modes, everything, likelihood);
+        compare_modulus_block<std::uint8_t>(fast(), oracle, modes, everything, likelihood);
+        compare_modulus_block<std::uint16_t>(fast(), oracle, modes, everything, likelihood);
+        compare_modulus_block<std::uint32_t>(fast(), oracle, modes, everything, likelihood);
+      }
 }
 
 TEST_P(KernelsEqualReference, Modulus) {

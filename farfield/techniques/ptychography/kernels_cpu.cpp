@@ -10,6 +10,8 @@
 
 namespace farfield::techniques::ptychography::FARFIELD_ISA_NAMESPACE {
 const Kernels& kernels();
+ModulusSums modulus(const ModulusTask&);  // kernels_cpu_modulus.cpp
+void modulus_block(const ModulusTask&, Index, const math::FftBlock&, ModulusLanes&);
 namespace {
 
 using namespace math::simd::FARFIELD_ISA_NAMESPACE;
@@ -72,117 +74,6 @@ void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat
     float* out = f(sum + y * s.nx);
     const float* r = row + 2;  // the first tap of the adjoint is one pixel later
     sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + horizontal(r + i, part), part); });
-  }
-}
-
-template <class Counts, bool kOneMode>
-ModulusSums modulus_of(const ModulusTask& t) {
-  const auto* counts = static_cast<const Counts*>(t.counts);
-  const Vec scale = set(t.intensity_scale), residual = set(t.residual_scale), one = set(1), zero = set(0),
-            tiny = set(1e-30F);
-  const Vec saturation = set(t.saturation);
-  const bool poisson = t.likelihood == Likelihood::poisson, newton = poisson && t.newton;
-  ModulusSums sums;
-  for (Index begin = 0; begin < t.n; begin += kBlock * kLanes) {
-    const Index end = std::min(t.n, begin + kBlock * kLanes);
-    Vec cost = zero, difference = zero, amplitude = zero, model_sum = zero, measured_sum = zero, valid_sum = zero;
-    const auto pixels = [&](Index i, auto part) {
-      // kLanes pixels are two vectors of interleaved complex numbers per mode.
-      Index low = kLanes, high = kLanes;
-      if constexpr (std::is_same_v<decltype(part), Part>) {
-        low = std::min(2 * part.n, kLanes);
-        high = 2 * part.n - low;
-      }
-      const auto get = [&](const float* p, Vec& a, Vec& b) {
-        if constexpr (std::is_same_v<decltype(part), Part>) {
-          a = load(p, Part{low});
-          b = high > 0 ? load(p + kLanes, Part{high}) : zero;
-        } else {
-          a = load(p, Full{});
-          b = load(p + kLanes, Full{});
-        }
-      };
-      const auto put = [&](float* p, Vec a, Vec b) {
-        if constexpr (std::is_same_v<decltype(part), Part>) {
-          store(p, a, Part{low});
-          if (high > 0) store(p + kLanes, b, Part{high});
-        } else {
-          store(p, a, Full{});
-          store(p + kLanes, b, Full{});
-        }
-      };
-      Vec a0, b0, model;
-      if constexpr (kOneMode) {
-        get(f(t.psi[0] + i), a0, b0);
-        model = abs2(a0, b0) * scale;
-      } else {
-        model = zero;
-        for (int m = 0; m < t.modes; ++m) {
-          get(f(t.psi[m] + i), a0, b0);
-          model = model + abs2(a0, b0);
-        }
-        model = model * scale;
-      }
-      if (t.background != nullptr) model = model + load(t.background + i, part);
-      const Vec measured = load_counts(counts + i, part);
-      const Vec r_model = rsqrt(max(model, tiny)), root = measured * rsqrt(max(measured, tiny)),
-                root_model = model * r_model;
-      const Vec ratio = root * r_model, d = root_model - root;
-      Vec gradient = (poisson ? ratio * ratio : ratio) - one;
-      Vec weight = one;
-      if constexpr (std::is_same_v<decltype(part), Part>) {
-        float lanes[kLanes];
-        for (Index k = 0; k < kLanes; ++k) lanes[k] = k < part.n ? 1.0F : 0.0F;
-        weight = load(lanes, Full{});
-      }
-      if (t.valid != nullptr) weight = weight * load(t.valid + i, part);
-      if (t.saturation > 0) weight = keep_if_less(measured, saturation, weight);
-      gradient = gradient * weight;
-      const Vec factor = newton ? gradient / fma(ratio, ratio, one) : gradient;
-      const Vec wd = weight * d;
-      cost = fma(wd, d, cost);
-      difference = difference + abs(wd);
-      amplitude = fma(weight, root, amplitude);
-      model_sum = fma(weight, model, model_sum);
-      measured_sum = fma(weight, measured, measured_sum);
-      valid_sum = valid_sum + weight;
-      if (t.background_gradient != nullptr)
-        store(t.background_gradient + i, load(t.background_gradient + i, part) + gradient, part);
-      Vec fa, fb;
-      twice(factor * residual, fa, fb);
-      if constexpr (kOneMode) {
-        put(f(t.psi[0] + i), a0 * fa, b0 * fb);
-      } else {
-        for (int m = 0; m < t.modes; ++m) {
-          get(f(t.psi[m] + i), a0, b0);
-          put(f(t.psi[m] + i), a0 * fa, b0 * fb);
-        }
-      }
-    };
-    Index i = begin;
-    for (; i + kLanes <= end; i += kLanes) pixels(i, Full{});
-    if (i < end) pixels(i, Part{end - i});
-    sums.cost += static_cast<double>(sum(cost));
-    sums.abs_difference += static_cast<double>(sum(difference));
-    sums.amplitude += static_cast<double>(sum(amplitude));
-    sums.model_intensity += static_cast<double>(sum(model_sum));
-    sums.measured_intensity += static_cast<double>(sum(measured_sum));
-    sums.valid += static_cast<double>(sum(valid_sum));
-  }
-  return sums;
-}
-
-template <class Counts>
-ModulusSums modulus_as(const ModulusTask& t) {
-  return t.modes == 1 ? modulus_of<Counts, true>(t) : modulus_of<Counts, false>(t);
-}
-
-ModulusSums modulus(const ModulusTask& t) {
-  switch (t.dtype) {
-    case core::DType::u8: return modulus_as<std::uint8_t>(t);
-    case core::DType::u16: return modulus_as<std::uint16_t>(t);
-    case core::DType::u32: return modulus_as<std::uint32_t>(t);
-    default: return modulus_as<float>(t);
   }
 }
 
@@ -440,9 +331,9 @@ constexpr core::Isa level() {
 }  // namespace
 
 const Kernels& kernels() {
-  static const Kernels table{level(),   exit_wave, modulus,       gradients,  unshift_add, back_project,
-                             direction, step_sums, position_sums, pie_update, dot,         norm2,
-                             max_abs2,  largest,   add_abs2,      axpy};
+  static const Kernels table{level(),      exit_wave, modulus,   modulus_block, gradients,  unshift_add,
+                             back_project, direction, step_sums, position_sums, pie_update, dot,
+                             norm2,        max_abs2,  largest,   add_abs2,      axpy};
   return table;
 }
 

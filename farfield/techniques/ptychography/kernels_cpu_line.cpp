@@ -71,16 +71,65 @@ void waves(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloa
 /// Sums run in float over this many vectors and then in double.
 constexpr Index kBlock = 64;
 
-template <class Counts, bool kQuartic, bool kOneMode>
-LineSlopes slopes_of(const LineTask& t) {
+/// Coefficients of the intensity along the line: c0 + 2 c1 t + c2 t^2 + 2 c3 t^3 + c4 t^4.
+struct Quartic {
+  Vec c0, c1, c2, c3, c4;
+};
+inline Quartic operator+(Quartic a, Quartic b) {
+  return {a.c0 + b.c0, a.c1 + b.c1, a.c2 + b.c2, a.c3 + b.c3, a.c4 + b.c4};
+}
+
+/// The arithmetic of kLanes pixels.
+template <bool kQuartic>
+struct Line {
+  const LineTask& t;
   const ModulusTask& d = t.detector;
-  const auto* counts = static_cast<const Counts*>(d.counts);
-  const Vec to_transform = set(1 / d.intensity_scale), one = set(1), three = set(3), zero = set(0), tiny = set(1e-30F);
+  bool poisson = d.likelihood == Likelihood::poisson;
+  Vec to_transform = set(1 / d.intensity_scale), one = set(1), three = set(3), tiny = set(1e-30F),
+      saturation = set(d.saturation);
   // Rounding leaves about 1e-7 of I(0) where the intensity passes through zero; 1e-6 keeps its reciprocal tame.
-  const Vec rounding = set(1e-6F), saturation = set(d.saturation);
-  const bool poisson = d.likelihood == Likelihood::poisson;
+  Vec rounding = set(1e-6F);
   Vec step[kTrials];
-  for (int k = 0; k < kTrials; ++k) step[k] = set(t.steps[k]);
+  explicit Line(const LineTask& task) : t(task) {
+    for (int k = 0; k < kTrials; ++k) step[k] = set(t.steps[k]);
+  }
+
+  /// Half of the slopes, added to `slope`; `i` is the first pixel.
+  template <class P>
+  void add(Quartic q, Vec measured, Index i, P part, Vec* slope) const {
+    // Intensities stay in units of the transform: counts and background are brought to them instead.
+    if (d.background != nullptr) q.c0 = fma(load(d.background + i, part), to_transform, q.c0);
+    const Vec scaled = measured * to_transform, root = scaled * rsqrt(max(scaled, tiny));
+    const Vec least = fma(q.c0, rounding, tiny);
+    Vec weight = one;
+    if (d.valid != nullptr) weight = load(d.valid + i, part);
+    if (d.saturation > 0) weight = keep_if_less(measured, saturation, weight);
+    const Vec twice_c1 = q.c1 + q.c1, c3x2 = q.c3 + q.c3, c3x3 = q.c3 * three, c4x2 = q.c4 + q.c4;
+    for (int k = 0; k < kTrials; ++k) {
+      const Vec s = step[k];
+      Vec model, half_slope;
+      if constexpr (kQuartic) {
+        model = fma(s, fma(s, fma(s, fma(s, q.c4, c3x2), q.c2), twice_c1), q.c0);
+        half_slope = fma(s, fma(s, fma(s, c4x2, c3x3), q.c2), q.c1);
+      } else {
+        model = fma(s, fma(s, q.c2, twice_c1), q.c0);
+        half_slope = fma(s, q.c2, q.c1);
+      }
+      const Vec ratio = root * rsqrt(max(model, least));
+      const Vec excess = poisson ? one - ratio * ratio : one - ratio;
+      slope[k] = fma(half_slope * weight, excess, slope[k]);
+    }
+  }
+  void gather(const Vec* slope, LineSlopes& sums) const {
+    for (int k = 0; k < kTrials; ++k) sums.at[k] += 2 * static_cast<double>(d.intensity_scale * sum(slope[k]));
+  }
+};
+
+template <class Counts, bool kQuartic>
+LineSlopes slopes_of(const LineTask& t) {
+  const auto* counts = static_cast<const Counts*>(t.detector.counts);
+  const Line<kQuartic> line(t);
+  const Vec zero = set(0);
   LineSlopes sums;
   for (Index begin = 0; begin < t.n; begin += kBlock * kLanes) {
     const Index end = std::min(t.n, begin + kBlock * kLanes);
@@ -98,79 +147,89 @@ LineSlopes slopes_of(const LineTask& t) {
           high = load(f(p + i) + kLanes, Full{});
         }
       };
-      Vec c0, c1, c2, c3 = zero, c4 = zero;
-      const auto coefficients = [&](int m) {
+      const auto mode = [&](int m) {
         Vec a0, a1, b0, b1, e0, e1;
         get(t.a[m], a0, a1);
         get(t.b[m], b0, b1);
-        c0 = pair_sum(a0 * a0, a1 * a1);
-        c1 = pair_sum(a0 * b0, a1 * b1);  // half of the linear coefficient, as c3 of the cubic one
+        Quartic q{pair_sum(a0 * a0, a1 * a1), pair_sum(a0 * b0, a1 * b1), zero, zero, zero};
         if constexpr (kQuartic) {
           get(t.c[m], e0, e1);
-          c2 = pair_sum(fma(a0 + a0, e0, b0 * b0), fma(a1 + a1, e1, b1 * b1));
-          c3 = pair_sum(b0 * e0, b1 * e1);
-          c4 = pair_sum(e0 * e0, e1 * e1);
+          q.c2 = pair_sum(fma(a0 + a0, e0, b0 * b0), fma(a1 + a1, e1, b1 * b1));
+          q.c3 = pair_sum(b0 * e0, b1 * e1);
+          q.c4 = pair_sum(e0 * e0, e1 * e1);
         } else {
-          c2 = pair_sum(b0 * b0, b1 * b1);
+          q.c2 = pair_sum(b0 * b0, b1 * b1);
         }
+        return q;
       };
-      coefficients(0);
-      if constexpr (!kOneMode) {
-        for (int m = 1; m < t.modes; ++m) {
-          const Vec s0 = c0, s1 = c1, s2 = c2, s3 = c3, s4 = c4;
-          coefficients(m);
-          c0 = c0 + s0;
-          c1 = c1 + s1;
-          c2 = c2 + s2;
-          c3 = c3 + s3;
-          c4 = c4 + s4;
-        }
-      }
-      // Intensities stay in units of the transform: counts and background are brought to them instead.
-      if (d.background != nullptr) c0 = fma(load(d.background + i, part), to_transform, c0);
-      const Vec measured = load_counts(counts + i, part), scaled = measured * to_transform,
-                root = scaled * rsqrt(max(scaled, tiny));
-      const Vec least = fma(c0, rounding, tiny);
-      Vec weight = one;
-      if (d.valid != nullptr) weight = load(d.valid + i, part);
-      if (d.saturation > 0) weight = keep_if_less(measured, saturation, weight);
-      const Vec twice_c1 = c1 + c1, c3x2 = c3 + c3, c3x3 = c3 * three, c4x2 = c4 + c4;
-      for (int k = 0; k < kTrials; ++k) {
-        const Vec s = step[k];
-        Vec model, half_slope;
-        if constexpr (kQuartic) {
-          model = fma(s, fma(s, fma(s, fma(s, c4, c3x2), c2), twice_c1), c0);
-          half_slope = fma(s, fma(s, fma(s, c4x2, c3x3), c2), c1);
-        } else {
-          model = fma(s, fma(s, c2, twice_c1), c0);
-          half_slope = fma(s, c2, c1);
-        }
-        const Vec ratio = root * rsqrt(max(model, least));
-        const Vec excess = poisson ? one - ratio * ratio : one - ratio;
-        slope[k] = fma(half_slope * weight, excess, slope[k]);
-      }
+      Quartic q = mode(0);
+      for (int m = 1; m < t.modes; ++m) q = q + mode(m);
+      line.add(q, load_counts(counts + i, part), i, part, slope);
     };
     Index i = begin;
     for (; i + kLanes <= end; i += kLanes) pixels(i, Full{});
     if (i < end) pixels(i, Part{end - i});
-    for (int k = 0; k < kTrials; ++k) sums.at[k] += 2 * static_cast<double>(d.intensity_scale * sum(slope[k]));
+    line.gather(slope, sums);
   }
   return sums;
 }
 
-template <class Counts>
-LineSlopes slopes_as(const LineTask& t) {
-  if (t.c != nullptr) return t.modes == 1 ? slopes_of<Counts, true, true>(t) : slopes_of<Counts, true, false>(t);
-  return t.modes == 1 ? slopes_of<Counts, false, true>(t) : slopes_of<Counts, false, false>(t);
+template <class Counts, bool kQuartic>
+LineSlopes block_of(const LineTask& t, Index nx, const math::FftBlock& b) {
+  const auto* counts = static_cast<const Counts*>(t.detector.counts);
+  const Line<kQuartic> line(t);
+  const Vec zero = set(0);
+  constexpr int kEach = kQuartic ? 3 : 2;
+  Vec slope[kTrials] = {zero, zero};
+  for (Index r = 0; r < b.rows; ++r)
+    for (Index x = 0; x < b.columns; x += kLanes) {
+      const Index at = r * 2 * b.columns + x, i = (b.first_row + r * b.row_step) * nx + b.first_column + x;
+      const auto mode = [&](int m) {
+        const auto re = [&](int k) { return load(b.data[kEach * m + k] + at, Full{}); };
+        const auto im = [&](int k) { return load(b.data[kEach * m + k] + at + b.columns, Full{}); };
+        const Vec ar = re(0), ai = im(0), br = re(1), bi = im(1);
+        const Vec bb = fma(br, br, bi * bi);
+        Quartic q{fma(ar, ar, ai * ai), fma(ar, br, ai * bi), bb, zero, zero};
+        if constexpr (kQuartic) {
+          const Vec er = re(2), ei = im(2), ae = fma(ar, er, ai * ei);
+          q.c2 = bb + ae + ae;
+          q.c3 = fma(br, er, bi * ei);
+          q.c4 = fma(er, er, ei * ei);
+        }
+        return q;
+      };
+      Quartic q = mode(0);
+      for (int m = 1; m < t.modes; ++m) q = q + mode(m);
+      line.add(q, load_counts(counts + i, Full{}), i, Full{}, slope);
+    }
+  LineSlopes sums;
+  line.gather(slope, sums);
+  return sums;
+}
+
+/// f(value of the counts' type)
+template <class F>
+LineSlopes for_counts(const LineTask& t, F&& f) {
+  switch (t.detector.dtype) {
+    case core::DType::u8: return f(std::uint8_t{});
+    case core::DType::u16: return f(std::uint16_t{});
+    case core::DType::u32: return f(std::uint32_t{});
+    default: return f(float{});
+  }
 }
 
 LineSlopes slopes(const LineTask& t) {
-  switch (t.detector.dtype) {
-    case core::DType::u8: return slopes_as<std::uint8_t>(t);
-    case core::DType::u16: return slopes_as<std::uint16_t>(t);
-    case core::DType::u32: return slopes_as<std::uint32_t>(t);
-    default: return slopes_as<float>(t);
-  }
+  return for_counts(t, [&](auto counts) {
+    using Counts = decltype(counts);
+    return t.c != nullptr ? slopes_of<Counts, true>(t) : slopes_of<Counts, false>(t);
+  });
+}
+
+LineSlopes slopes_block(const LineTask& t, Index nx, const math::FftBlock& b) {
+  return for_counts(t, [&](auto counts) {
+    using Counts = decltype(counts);
+    return b.images == 3 * t.modes ? block_of<Counts, true>(t, nx, b) : block_of<Counts, false>(t, nx, b);
+  });
 }
 
 void moving_window(Shape s, const cfloat* o, const cfloat* d, Index stride, float dy, float dx, cfloat* first,
@@ -197,7 +256,7 @@ void moving_window(Shape s, const cfloat* o, const cfloat* d, Index stride, floa
 }  // namespace
 
 const LineKernels& line_kernels() {
-  static const LineKernels table{waves, slopes, moving_window};
+  static const LineKernels table{waves, slopes, slopes_block, moving_window};
   return table;
 }
 

@@ -1,6 +1,7 @@
 // The oracle: each kernel as its definition reads, accumulating in double.
 
 #include <cmath>
+#include <vector>
 
 #include "farfield/math/complex.hpp"
 #include "farfield/techniques/ptychography/kernels.hpp"
@@ -72,6 +73,36 @@ ModulusSums modulus(const ModulusTask& t) {
     for (int m = 0; m < t.modes; ++m) t.psi[m][i] *= static_cast<float>(factor) * t.residual_scale;
   }
   return sums;
+}
+
+void modulus_block(const ModulusTask& t, Index nx, const math::FftBlock& b, ModulusLanes& lanes) {
+  for (Index r = 0; r < b.rows; ++r)
+    for (Index x = 0; x < b.columns; ++x) {
+      const Index at = r * 2 * b.columns + x, i = (b.first_row + r * b.row_step) * nx + b.first_column + x;
+      std::vector<cfloat> psi;
+      std::vector<cfloat*> pointers;
+      for (int m = 0; m < t.modes; ++m) psi.emplace_back(b.data[m][at], b.data[m][at + b.columns]);
+      for (cfloat& v : psi) pointers.push_back(&v);
+      ModulusTask pixel = t;
+      pixel.n = 1;
+      pixel.psi = pointers.data();
+      pixel.counts = static_cast<const std::byte*>(t.counts) + i * core::item_size(t.dtype);
+      if (t.valid != nullptr) pixel.valid = t.valid + i;
+      if (t.background != nullptr) pixel.background = t.background + i;
+      if (t.background_gradient != nullptr) pixel.background_gradient = t.background_gradient + i;
+      const ModulusSums sums = modulus(pixel);
+      const auto add = [&](float* to, double v) { to[x % ModulusLanes::kLanes] += static_cast<float>(v); };
+      add(lanes.cost, sums.cost);
+      add(lanes.abs_difference, sums.abs_difference);
+      add(lanes.amplitude, sums.amplitude);
+      add(lanes.model_intensity, sums.model_intensity);
+      add(lanes.measured_intensity, sums.measured_intensity);
+      add(lanes.valid, sums.valid);
+      for (int m = 0; m < t.modes; ++m) {
+        b.data[m][at] = psi[static_cast<std::size_t>(m)].real();
+        b.data[m][at + b.columns] = psi[static_cast<std::size_t>(m)].imag();
+      }
+    }
 }
 
 void gradients(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
@@ -182,9 +213,9 @@ void axpy(Index n, float s, const cfloat* b, cfloat* a) {
 }  // namespace
 
 const Kernels& reference_kernels() {
-  static const Kernels table{core::Isa::v2, exit_wave, modulus,       gradients,  unshift_add, back_project,
-                             direction,     step_sums, position_sums, pie_update, dot,         norm2,
-                             max_abs2,      largest,   add_abs2,      axpy};
+  static const Kernels table{core::Isa::v2, exit_wave, modulus,   modulus_block, gradients,  unshift_add,
+                             back_project,  direction, step_sums, position_sums, pie_update, dot,
+                             norm2,         max_abs2,  largest,   add_abs2,      axpy};
   return table;
 }
 

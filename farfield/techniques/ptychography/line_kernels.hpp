@@ -49,6 +49,9 @@ struct LineKernels {
                 cfloat* b, cfloat* c, float* rows);
 
   LineSlopes (*slopes)(const LineTask&);
+  /// The same for a part of the detector planes while a transform shows it: images a, b and, where the block has three
+  /// for each mode, c of mode 0, then of mode 1, ... The task's a, b and c are not used.
+  LineSlopes (*slopes_block)(const LineTask&, Index nx, const math::FftBlock&);
 
   /// The window moves by t (dy, dx) px: with derivatives by central differences (margin of 1 pixel),
   ///   first = d + dy o_y + dx o_x,   second = dy d_y + dx d_x + (dy^2 o_yy + 2 dy dx o_xy + dx^2 o_xx) / 2.

@@ -113,6 +113,32 @@ void compare_slopes(core::Isa isa, Shape s, int modes, bool quartic, bool everyt
   // Terms of order 10, some of either sign: rounding of the sum grows with their number, not with the sum.
   for (int k = 0; k < kTrials; ++k)
     EXPECT_NEAR(fast.at[k], oracle.at[k], 2e-5 * static_cast<double>(n) * 10 + 1e-5 * std::abs(oracle.at[k]));
+
+  constexpr Index kColumns = 16;
+  if (s.nx < kColumns) return;
+  // The first columns of every second row, with real and imaginary parts apart.
+  const Index kRows = s.ny / 2;
+  std::vector<Array<float, 2>> stores;
+  std::vector<float*> data;
+  for (int m = 0; m < modes; ++m)
+    for (int k = 0; k < (quartic ? 3 : 2); ++k) {
+      Array<float, 2> store({kRows, 2 * kColumns});
+      const auto& tile = tiles[static_cast<std::size_t>(3 * m + k)];
+      for (Index r = 0; r < kRows; ++r)
+        for (Index x = 0; x < kColumns; ++x) {
+          store(r, x) = tile(1 + 2 * r, x).real();
+          store(r, kColumns + x) = tile(1 + 2 * r, x).imag();
+        }
+      data.push_back(store.data());
+      stores.push_back(std::move(store));
+    }
+  const math::FftBlock block{1, 2, kRows, 0, kColumns, static_cast<int>(data.size()), data.data()};
+  const LineSlopes part = cpu_line_kernels(isa).slopes_block(t, s.nx, block),
+                   of_oracle = reference_line_kernels().slopes_block(t, s.nx, block);
+  for (int k = 0; k < kTrials; ++k) {
+    const double terms = static_cast<double>(kRows * kColumns);
+    EXPECT_NEAR(part.at[k], of_oracle.at[k], 2e-5 * terms * 10 + 1e-5 * std::abs(of_oracle.at[k]));
+  }
 }
 
 TEST_P(LineAndProjectionKernels, SlopesEqualReference) {

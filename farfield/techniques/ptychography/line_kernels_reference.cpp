@@ -63,6 +63,31 @@ LineSlopes slopes(const LineTask& t) {
   return sums;
 }
 
+LineSlopes slopes_block(const LineTask& t, Index nx, const math::FftBlock& b) {
+  LineSlopes sums;
+  const int each = b.images / t.modes;
+  for (Index r = 0; r < b.rows; ++r)
+    for (Index x = 0; x < b.columns; ++x) {
+      const Index at = r * 2 * b.columns + x, i = (b.first_row + r * b.row_step) * nx + b.first_column + x;
+      std::vector<cfloat> values;
+      for (int image = 0; image < b.images; ++image)
+        values.emplace_back(b.data[image][at], b.data[image][at + b.columns]);
+      std::vector<const cfloat*> lists[3];
+      for (int image = 0; image < b.images; ++image)
+        lists[image % each].push_back(&values[static_cast<std::size_t>(image)]);
+      LineTask pixel = t;
+      pixel.n = 1;
+      pixel.a = lists[0].data();
+      pixel.b = lists[1].data();
+      pixel.c = each == 3 ? lists[2].data() : nullptr;
+      pixel.detector.counts = static_cast<const std::byte*>(t.detector.counts) + i * core::item_size(t.detector.dtype);
+      if (t.detector.valid != nullptr) pixel.detector.valid += i;
+      if (t.detector.background != nullptr) pixel.detector.background += i;
+      sums += slopes(pixel);
+    }
+  return sums;
+}
+
 void moving_window(Shape s, const cfloat* o, const cfloat* d, Index stride, float dy, float dx, cfloat* first,
                    cfloat* second) {
   for (Index y = 0; y < s.ny; ++y)
@@ -83,7 +108,7 @@ void moving_window(Shape s, const cfloat* o, const cfloat* d, Index stride, floa
 }  // namespace
 
 const LineKernels& reference_line_kernels() {
-  static const LineKernels table{waves, slopes, moving_window};
+  static const LineKernels table{waves, slopes, slopes_block, moving_window};
   return table;
 }
 

@@ -31,11 +31,9 @@ public:
     const int processes = pass.sharing.size();
     auto patterns = static_cast<double>(pass.slots.size());
     pass.sharing.sum(std::span(&patterns, 1));
-    const auto everywhere = static_cast<Index>(patterns), n = everywhere / processes,
-               least = Index{2} * pass.pool.size();
-    const Index size = o.batch_size > 0
-                           ? o.batch_size
-                           : std::max(least, doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64)));
+    const auto everywhere = static_cast<Index>(patterns), n = everywhere / processes;
+    const Index size =
+        o.batch_size > 0 ? o.batch_size : doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64));
     Index for_probe = std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(everywhere, 4, 256)));
     // Several processes update the common probe together, as often on each, and not so often that they wait for it.
     if (processes > 1) for_probe = std::max(for_probe, (everywhere + kProbeUpdates - 1) / kProbeUpdates);
@@ -44,14 +42,17 @@ public:
     const auto damping = static_cast<float>(o.damping);
     ModulusSums total;
     Index visited = 0, updates = 0;
-    for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
-      total += update_.visit(pass, batch, kObjectSample);
-      update_.update_object(pass, 1, damping, true, o.object_step);
+    // Threads work in different regions, each on batches of its own, and meet when the probe is due.
+    const Index lanes = lanes_for(pass.pool.size()), each = std::max<Index>(1, for_probe / (lanes * size));
+    auto batches = make_batches(pass.slots, pass.state, size, choice, pass.random);
+    for (const Round& round : make_rounds(std::move(batches), pass.state, lanes, each)) {
+      total += update_.update_object(pass, round, {1, damping, true, o.object_step}, kObjectSample);
       if (processes == 1) {
         if (update_.probe_patterns() >= for_probe) update_.update_probe_optimally(pass, o.probe_step);
         continue;
       }
-      visited += static_cast<Index>(batch.size());
+      for (const auto& lane : round.lanes)
+        for (const Batch& batch : lane) visited += static_cast<Index>(batch.size());
       const double done = static_cast<double>(visited) / static_cast<double>(pass.slots.size());
       for (; updates < planned && done * patterns >= static_cast<double>((updates + 1) * for_probe); ++updates)
         update_.update_probe_optimally(pass, o.probe_step);

@@ -164,7 +164,8 @@ core::BoundSchema<Options> build() {
   s.add("position-scale-x", &Options::position_scale_x, "factor on recorded x (-1 mirrors)", in(geometry, -1e6, 1e6));
   s.add("swap-positions", &Options::swap_positions, "exchange recorded y and x (before scaling)", yes_no(geometry));
 
-  s.add("fft-planning", &Options::fft_planning, "how long FFTW searches for a fast plan, once per shape and machine",
+  s.add("fft-planning", &Options::fft_planning,
+        "how long FFTW searches for a fast plan, once per shape and machine, where it does the transform",
         one_of("Algorithm", {"estimate", "measure", "patient"}));
   return s;
 }

@@ -21,23 +21,27 @@ public:
 
   ModulusSums iterate(Pass& pass) override {
     const Options& o = pass.options;
-    const Index size = o.batch_size > 0                     ? o.batch_size
-                       : o.algorithm == AlgorithmKind::rpie ? std::max<Index>(kRpieBatch, pass.pool.size())
-                                                            : pass.pool.size();
-    // Several threads share a batch; neighbours keep the part of the object that they touch small.
+    const bool rpie = o.algorithm == AlgorithmKind::rpie;
+    const Index threads = pass.pool.size();
+    const Index size = o.batch_size > 0 ? o.batch_size : rpie ? kRpieBatch : threads;
+    // Neighbours keep the part of the object that a batch touches small.
     const BatchChoice choice = o.batches != BatchChoice::automatic ? o.batches
                                : size == 1                         ? BatchChoice::random
                                                                    : BatchChoice::compact;
-    const bool one_by_one = size == 1 && pass.pool.size() == 1 && o.acceleration == Acceleration::none;
+    auto batches = make_batches(pass.slots, pass.state, size, choice, pass.random);
     ModulusSums total;
-    for (const auto& batch : make_batches(pass.slots, pass.state, size, choice, pass.random)) {
-      if (one_by_one) {
-        total += update_one(pass, batch[0]);
-      } else {
-        total += update_.visit(pass, batch, 1);
-        update_.update_object(pass, 1 - alpha_, alpha_, false, o.object_step);
-        update_.update_probe_by_pixel(pass, 1 - alpha_, alpha_, o.probe_step);
-      }
+    if (size == 1 && threads == 1 && o.acceleration == Acceleration::none) {
+      for (const Batch& batch : batches) total += update_one(pass, batch[0]);
+      return total;
+    }
+    // With a batch size of the user's the probe follows each batch, which all threads share; otherwise batches far
+    // from each other are worked off at once and move the probe together.
+    const bool apart = rpie && o.batch_size == 0;
+    const Index lanes = apart ? lanes_for(pass.pool.size()) : 1,
+                each = apart ? std::max<Index>(1, kRpieProbe / (lanes * size)) : 1;
+    for (const Round& round : make_rounds(std::move(batches), pass.state, lanes, each)) {
+      total += update_.update_object(pass, round, {1 - alpha_, alpha_, false, o.object_step}, 1);
+      update_.update_probe_by_pixel(pass, 1 - alpha_, alpha_, o.probe_step);
     }
     return total;
   }
@@ -93,7 +97,7 @@ private:
     return sums;
   }
 
-  static constexpr Index kRpieBatch = 16;
+  static constexpr Index kRpieBatch = 16, kRpieProbe = 32;  ///< patterns that move the object, the probe
   static constexpr std::int64_t kProbeMaxLife = 8;
   float alpha_;
   float probe_max2_ = 0;

@@ -156,7 +156,6 @@ private:
     State& s = pass.state;
     const Kernels& k = pass.model.kernels();
     const ProjectionKernels& projection = cpu_projection_kernels(k.isa);
-    const operators::Propagator& propagator = pass.model.propagator();
     const Index n = s.shape.size(), nx = s.shape.nx, stride = s.object_stride();
     Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
     Wave& wave = waves_[static_cast<std::size_t>(slot)];
@@ -176,10 +175,9 @@ private:
       sums = pass.model.residuals(s, slot, w);
     } else if (compared) {
       pass.model.exit_waves(s, slot, w);
-      for (cfloat* psi : w.psi) propagator.forward(psi);
       ModulusTask task = pass.model.task(s, slot, w);
       task.background_gradient = w.background_gradient.empty() ? nullptr : w.background_gradient.data();
-      sums = k.modulus(task);
+      sums = pass.model.at_detector(task, w, false);
     }
     pass.observe(slot, sums, w);
     if (compared) batch_.sums(thread) += sums;
@@ -194,14 +192,12 @@ private:
                       w.row.data());
       w.p[mm] = place.shift.identity ? s.probe_mode(m) : shifted;
     }
-    for (cfloat* psi : w.psi) propagator.forward(psi);
-    const ModulusSums misfit = k.modulus(pass.model.task(s, slot, w));
+    const ModulusSums misfit = pass.model.at_detector(pass.model.task(s, slot, w), w, true);
     const double allowed = scheme_.tolerance * scheme_.tolerance * misfit.measured_intensity;
     const float part = misfit.cost > allowed ? static_cast<float>(1 - std::sqrt(allowed / misfit.cost)) : 0.0F;
     WaveMix store = scheme_.store, overlap = scheme_.overlap;
     store.residual *= part;
     overlap.residual *= part;
-    for (cfloat* psi : w.psi) propagator.adjoint(psi);
 
     FullBatch::Rows rows[2];
     const int pieces = batch_.rows(s, slot, thread, rows);
