@@ -218,7 +218,7 @@ void Correlator::run(Tile& tile, Index number, const EventBlock& block, const Pl
     }
     tile.intensity(s) += sum;
   }
-  if (!mapped) return;
+  if (!mapped || self.scheme_.first == 0) return;
 
   while (tile.levels.size() < plan.levels.size()) {
     const auto l = static_cast<Index>(tile.levels.size());
@@ -396,11 +396,13 @@ BinSums Correlator::sums(const EventBlock& rest, core::ThreadPool& pool, PixelCo
 G2Table g2_of(const BinSums& sums, const PixelOrder& order, Index dynamic_bins) {
   const auto lags = static_cast<Index>(sums.lags.size());
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-  G2Table out{Array<double, 2>({lags, dynamic_bins}, kNone), Array<double, 2>({lags, dynamic_bins}, kNone)};
-  std::vector<double> mean(static_cast<std::size_t>(dynamic_bins)), bins(mean), pixels(mean), ratio(mean), ratio2(mean);
+  const Array<double, 2> none({lags, dynamic_bins}, kNone);
+  G2Table out{none.clone(), none.clone(), none.clone()};
+  std::vector<double> mean(static_cast<std::size_t>(dynamic_bins)), mean2(mean), bins(mean), pixels(mean), ratio(mean),
+      ratio2(mean);
   for (Index i = 0; i < lags; ++i) {
     const auto pairs = static_cast<double>(sums.pairs[static_cast<std::size_t>(i)]);
-    for (auto* v : {&mean, &bins, &pixels, &ratio, &ratio2}) std::fill(v->begin(), v->end(), 0.0);
+    for (auto* v : {&mean, &mean2, &bins, &pixels, &ratio, &ratio2}) std::fill(v->begin(), v->end(), 0.0);
     for (Index s = 0; s < order.static_bins(); ++s) {
       const auto at = static_cast<std::size_t>(s);
       if (order.dynamic_of[at] == 0) continue;
@@ -411,7 +413,9 @@ G2Table g2_of(const BinSums& sums, const PixelOrder& order, Index dynamic_bins) 
       ratio[d] += sums.sums(i, s, BinSums::kRatio);
       ratio2[d] += sums.sums(i, s, BinSums::kRatio2);
       if (!(light > 0)) continue;
-      mean[d] += sums.sums(i, s, BinSums::kG2) * pairs * n / light;
+      const double g2 = sums.sums(i, s, BinSums::kG2) * pairs * n / light;
+      mean[d] += g2;
+      mean2[d] += g2 * g2;
       bins[d] += 1;
     }
     for (Index q = 0; q < dynamic_bins; ++q) {
@@ -419,6 +423,9 @@ G2Table g2_of(const BinSums& sums, const PixelOrder& order, Index dynamic_bins) 
       if (bins[d] == 0 || pairs == 0) continue;
       out.g2(i, q) = mean[d] / bins[d];
       const double average = ratio[d] / pixels[d];
+      if (bins[d] > 1)
+        out.bin_error(i, q) =
+            std::sqrt(std::max(mean2[d] / bins[d] - out.g2(i, q) * out.g2(i, q), 0.0) / (bins[d] - 1));
       out.error(i, q) = std::sqrt(std::max(ratio2[d] / pixels[d] - average * average, 0.0) / pixels[d]);
     }
   }

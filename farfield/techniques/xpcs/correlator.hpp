@@ -72,11 +72,14 @@ private:
   std::vector<Tile> tiles_;  // first_tile_ ...
 };
 
-/// g2 and its error from the sums.
+/// g2 and its errors from the sums.
 ///   g2(d) = mean over static bins s of d of <G2>_s / (<IP>_s <IF>_s), those without light left out (NaN if all are)
 ///   error(d) = standard deviation of G2_p / (IP_p IF_p) over the N pixels p of d, dark ones as 0, / sqrt(N)
+///   bin_error(d) = standard deviation (n - 1) of g2_s over the n static bins of d, / sqrt(n); NaN for one bin
+/// `error` is what the field reports. Each pixel is normalised by its own mean there, so that it misses the speckles
+/// that come and go slowly; `bin_error` has them.
 struct G2Table {
-  core::Array<double, 2> g2, error;  ///< (lag, dynamic bin)
+  core::Array<double, 2> g2, error, bin_error;  ///< (lag, dynamic bin)
 };
 G2Table g2_of(const BinSums& sums, const PixelOrder& order, Index dynamic_bins);
 

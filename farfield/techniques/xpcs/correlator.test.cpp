@@ -52,7 +52,7 @@ struct Feed {
       events.push_back(good ? events_of(c.counts, from + t) : std::vector<model::PixelCount>{});
     }
     for (Index t = 0; t < steps; ++t)
-      frames.push_back({static_cast<std::uint16_t>(t), 1, events[static_cast<std::size_t>(t)], 0});
+      frames.push_back({static_cast<std::uint16_t>(t), 1, {events[static_cast<std::size_t>(t)], {}}, 0});
     const CountCorrection none;
     Binning how;
     how.tiling = &tiling;

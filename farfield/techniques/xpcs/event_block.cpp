@@ -31,16 +31,18 @@ EventPart bin_some(std::span<StepFrame> frames, const Binning& how) {
   for (auto& frame : frames) {
     double sum = 0;
     Placed* const begin = out;
-    for (const auto& e : frame.events) {
-      const std::uint32_t slot = slot_of[e.pixel];
-      if (slot == PixelOrder::kUnused) continue;
-      const float value = trivial ? static_cast<float>(e.count) : correct(e.pixel, e.count);
-      if (value == 0) continue;
+    const auto place = [&](std::uint32_t pixel, float count) {
+      const std::uint32_t slot = slot_of[pixel];
+      if (slot == PixelOrder::kUnused) return;
+      const float value = trivial ? count : correct(pixel, count);
+      if (!(value > 0)) return;
       sum += static_cast<double>(value);
-      if (slot < low || slot >= high) continue;
+      if (slot < low || slot >= high) return;
       ++tile_counts[slot / kTileSlots];
       *out++ = {slot, value};
-    }
+    };
+    for (const auto& e : frame.events.counts) place(e.pixel, static_cast<float>(e.count));
+    for (const auto& e : frame.events.values) place(e.pixel, e.value);
     frame.sum = sum;
     if (how.by_frame_sum) frame.scale *= sum > 0 ? static_cast<float>(how.reference_sum / sum) : 0.0F;
     if (frame.scale != 1)
@@ -113,10 +115,13 @@ std::vector<EventPart> bin_frames(std::span<StepFrame> frames, const Binning& ho
   return parts;
 }
 
-double frame_sum(std::span<const model::PixelCount> events, const Tiling& tiling, const CountCorrection& correction) {
+double frame_sum(const FrameEvents& events, const Tiling& tiling, const CountCorrection& correction) {
   double sum = 0;
-  for (const auto& e : events)
-    if (tiling.slot[e.pixel] != PixelOrder::kUnused) sum += static_cast<double>(correction(e.pixel, e.count));
+  const auto add = [&](std::uint32_t pixel, float count) {
+    if (tiling.slot[pixel] != PixelOrder::kUnused) sum += static_cast<double>(correction(pixel, count));
+  };
+  for (const auto& e : events.counts) add(e.pixel, static_cast<float>(e.count));
+  for (const auto& e : events.values) add(e.pixel, e.value);
   return sum;
 }
 

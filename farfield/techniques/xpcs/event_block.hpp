@@ -35,8 +35,7 @@ struct CountCorrection {
   std::vector<float> dark, threshold, gain;  ///< per pixel; each may be empty: 0, 0, 1
   float lowest = 0;  ///< lld where there is no dark
 
-  float operator()(std::uint32_t pixel, std::uint32_t count) const {
-    float v = static_cast<float>(count);
+  float operator()(std::uint32_t pixel, float v) const {
     if (!dark.empty()) v -= dark[pixel];
     if (!(v > (threshold.empty() ? lowest : threshold[pixel]))) return 0;
     return gain.empty() ? v : v * gain[pixel];
@@ -44,11 +43,23 @@ struct CountCorrection {
   bool trivial() const { return dark.empty() && threshold.empty() && gain.empty() && lowest <= 0; }
 };
 
+/// As model::PixelCount, of frames that hold no whole numbers.
+struct PixelValue {
+  std::uint32_t pixel = 0;
+  float value = 0;
+};
+/// The pixels of a frame that are not 0: in `counts`, or in `values` where they are not whole.
+struct FrameEvents {
+  std::span<const model::PixelCount> counts{};
+  std::span<const PixelValue> values{};
+  std::size_t size() const { return counts.size() + values.size(); }
+};
+
 /// One frame on its way into a block.
 struct StepFrame {
   std::uint16_t step = 0;  ///< time step within the block; several frames may share one
-  float scale = 1;  ///< applied to every intensity; from Normalisation
-  std::span<const model::PixelCount> events;
+  float scale = 1;  ///< applied to every intensity
+  FrameEvents events{};
   double sum = 0;  ///< out: intensity over the good pixels, before `scale`
 };
 
@@ -76,7 +87,7 @@ struct Binning {
 /// One part per thread, in the order of the frames. Sets the sums. A frame may have at most 2^31 events.
 std::vector<EventPart> bin_frames(std::span<StepFrame> frames, const Binning& how, core::ThreadPool& pool);
 /// Intensity of one frame over the good pixels.
-double frame_sum(std::span<const model::PixelCount> events, const Tiling& tiling, const CountCorrection& correction);
+double frame_sum(const FrameEvents& events, const Tiling& tiling, const CountCorrection& correction);
 
 /// A stretch of at most 65536 time steps.
 struct EventBlock {
