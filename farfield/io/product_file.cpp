@@ -9,10 +9,14 @@
 #include "farfield/io/foreign_product.hpp"
 #include "farfield/io/hdf5/file.hpp"
 #include "farfield/io/npz/npy.hpp"
+#include "farfield/io/xpcs/result_file.hpp"
 
 namespace farfield::io {
 
 void write_product(const std::filesystem::path& path, const model::Product& product) {
+  const auto suffix = path.extension();
+  const bool eight_id = suffix == ".h5" || suffix == ".hdf" || suffix == ".hdf5";
+  if (eight_id && product.technique == "xpcs") return xpcs::write_result(path, product);
   cxi::write_product(path, product);
 }
 
@@ -22,6 +26,7 @@ model::Product read_product(const std::filesystem::path& path) {
   if (head == "PK\x03\x04" || head.starts_with("BZh")) return read_npz_product(npz::Npz::open(path));
   const auto file = hdf5::File::open(path);
   if (cxi::is_product(file)) return cxi::read_product(file);
+  if (xpcs::is_result(file)) return xpcs::read_result(file);
   return read_hdf5_product(file);
 }
 

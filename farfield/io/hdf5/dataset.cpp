@@ -61,21 +61,40 @@ core::AnyArray Dataset::read(Index limit_bytes) const {
   return array;
 }
 
+namespace {
+// Spaces in the file and in memory for a box of a dataset.
+struct Box {
+  Box(std::int64_t dataset, const std::vector<Index>& shape, const std::vector<Index>& start,
+      const std::vector<Index>& count, const std::string& where)
+      : file(H5Dget_space(dataset)) {
+    if (start.size() != shape.size() || count.size() != shape.size())
+      throw Error(ErrorCode::internal, "box of another rank").at(where);
+    for (std::size_t r = 0; r < shape.size(); ++r)
+      if (start[r] < 0 || count[r] < 0 || start[r] > shape[r] - count[r])
+        throw Error(ErrorCode::internal, "box outside of the dataset").at(where);
+    const auto first = sizes(start), n = sizes(count);
+    if (H5Sselect_hyperslab(file.get(), H5S_SELECT_SET, first.data(), nullptr, n.data(), nullptr) < 0)
+      throw library_error(ErrorCode::internal, "box cannot be selected").at(where);
+    memory = Handle(H5Screate_simple(static_cast<int>(n.size()), n.data(), nullptr));
+  }
+  Handle file, memory;
+};
+}  // namespace
+
 void Dataset::read_box(const std::vector<Index>& start, const std::vector<Index>& count, void* out) const {
-  if (start.size() != shape_.size() || count.size() != shape_.size())
-    throw Error(ErrorCode::internal, "box of another rank").at(where());
-  for (std::size_t r = 0; r < shape_.size(); ++r)
-    if (start[r] < 0 || count[r] < 0 || start[r] > shape_[r] - count[r])
-      throw Error(ErrorCode::internal, "box outside of the dataset").at(where());
   const Lock lock;
-  const Handle memory = memory_type(dtype());
-  const Handle file_space(H5Dget_space(handle_.get()));
-  const auto first = sizes(start), n = sizes(count);
-  if (H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, first.data(), nullptr, n.data(), nullptr) < 0)
-    throw library_error(ErrorCode::internal, "box cannot be selected").at(where());
-  const Handle memory_space(H5Screate_simple(static_cast<int>(n.size()), n.data(), nullptr));
-  if (H5Dread(handle_.get(), memory.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, out) < 0)
+  const Box box(handle_.get(), shape_, start, count, where());
+  const Handle type = memory_type(dtype());
+  if (H5Dread(handle_.get(), type.get(), box.memory.get(), box.file.get(), H5P_DEFAULT, out) < 0)
     throw library_error(ErrorCode::corrupt_data, "data cannot be read").at(where());
+}
+
+void Dataset::write_box(const std::vector<Index>& start, const std::vector<Index>& count, const void* in) {
+  const Lock lock;
+  const Box box(handle_.get(), shape_, start, count, where());
+  const Handle type = memory_type(dtype());
+  if (H5Dwrite(handle_.get(), type.get(), box.memory.get(), box.file.get(), H5P_DEFAULT, in) < 0)
+    throw library_error(ErrorCode::io, "cannot write").at(where());
 }
 
 std::optional<Dataset::RawChunk> Dataset::read_chunk(const std::vector<Index>& offset) const {
@@ -145,6 +164,14 @@ std::string Dataset::text() const {
   const Lock lock;
   const Handle type(H5Dget_type(handle_.get())), space(H5Dget_space(handle_.get()));
   return read_string(type.get(), space.get(), where(), [&](hid_t memory, void* out) {
+    return H5Dread(handle_.get(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
+  });
+}
+
+std::vector<std::string> Dataset::texts() const {
+  const Lock lock;
+  const Handle type(H5Dget_type(handle_.get())), space(H5Dget_space(handle_.get()));
+  return read_strings(type.get(), space.get(), where(), [&](hid_t memory, void* out) {
     return H5Dread(handle_.get(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
   });
 }

@@ -294,32 +294,11 @@ std::optional<double> File::number_attribute(const std::string& object, const st
 
 std::vector<std::string> File::text_list_attribute(const std::string& object, const std::string& name) const {
   const Lock lock;
-  std::vector<std::string> texts;
   const auto attribute = open_attribute(handle_.get(), object, name);
-  if (!attribute) return texts;
+  if (!attribute) return {};
   const Handle type(H5Aget_type(attribute->get())), space(H5Aget_space(attribute->get()));
-  const hssize_t count = H5Sget_simple_extent_npoints(space.get());
-  if (H5Tget_class(type.get()) != H5T_STRING || count < 1 || count > 10000) return texts;
-  const Handle memory(H5Tcopy(type.get()));
-  const std::string where = place(object + "@" + name, name_);
-  if (H5Tis_variable_str(type.get()) > 0) {
-    std::vector<char*> raw(static_cast<std::size_t>(count), nullptr);
-    if (H5Aread(attribute->get(), memory.get(), raw.data()) < 0)
-      throw library_error(ErrorCode::corrupt_data, "attribute cannot be read").at(where);
-    for (const char* text : raw) texts.emplace_back(text != nullptr ? text : "");
-    H5Dvlen_reclaim(memory.get(), space.get(), H5P_DEFAULT, raw.data());
-    return texts;
-  }
-  const std::size_t bytes = H5Tget_size(type.get());
-  if (bytes < 1 || bytes > 65536) return texts;
-  std::string buffer(bytes * static_cast<std::size_t>(count), '\0');
-  if (H5Aread(attribute->get(), memory.get(), buffer.data()) < 0)
-    throw library_error(ErrorCode::corrupt_data, "attribute cannot be read").at(where);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-    const std::string text = buffer.substr(i * bytes, bytes);
-    texts.push_back(text.substr(0, text.find('\0')));
-  }
-  return texts;
+  return read_strings(type.get(), space.get(), place(object + "@" + name, name_),
+                      [&](hid_t memory, void* out) { return H5Aread(attribute->get(), memory, out); });
 }
 
 void File::make_group(const std::string& path) {
@@ -411,17 +390,40 @@ void File::set_attribute(const std::string& object, const std::string& name, dou
   write_attribute(handle_.get(), object, name, H5T_NATIVE_DOUBLE, space.get(), &value, place(object, name_));
 }
 
+namespace {
+/// Texts side by side, all as long as the longest.
+struct Padded {
+  explicit Padded(const std::vector<std::string>& texts) {
+    for (const auto& text : texts) bytes = std::max(bytes, text.size());
+    buffer.resize(bytes * texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      std::copy(texts[i].begin(), texts[i].end(), buffer.begin() + static_cast<std::ptrdiff_t>(i * bytes));
+  }
+  std::size_t bytes = 1;
+  std::string buffer;
+};
+}  // namespace
+
+void File::write_texts(const std::string& path, const std::vector<std::string>& texts) {
+  const Lock lock;
+  const std::string what = fmt::format("cannot write {} in {}", path, name_);
+  const Padded padded(texts);
+  const hsize_t count = texts.size();
+  const Handle type = string_type(padded.bytes), space(H5Screate_simple(1, &count, nullptr)), links = create_links();
+  const Handle d =
+      own(H5Dcreate2(handle_.get(), path.c_str(), type.get(), space.get(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
+          ErrorCode::io, what);
+  if (count > 0 && H5Dwrite(d.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.buffer.data()) < 0)
+    throw library_error(ErrorCode::io, what);
+}
+
 void File::set_attribute(const std::string& object, const std::string& name, const std::vector<std::string>& texts) {
   if (texts.empty()) return;
   const Lock lock;
-  std::size_t bytes = 1;
-  for (const auto& text : texts) bytes = std::max(bytes, text.size());
-  std::string buffer(bytes * texts.size(), '\0');
-  for (std::size_t i = 0; i < texts.size(); ++i)
-    std::copy(texts[i].begin(), texts[i].end(), buffer.begin() + static_cast<std::ptrdiff_t>(i * bytes));
+  const Padded padded(texts);
   const hsize_t count = texts.size();
-  const Handle type = string_type(bytes), space(H5Screate_simple(1, &count, nullptr));
-  write_attribute(handle_.get(), object, name, type.get(), space.get(), buffer.data(), place(object, name_));
+  const Handle type = string_type(padded.bytes), space(H5Screate_simple(1, &count, nullptr));
+  write_attribute(handle_.get(), object, name, type.get(), space.get(), padded.buffer.data(), place(object, name_));
 }
 
 void File::set_vector_attribute(const std::string& object, const std::string& name, const std::vector<double>& values) {

@@ -67,6 +67,7 @@ public:
   /// `limit_bytes`.
   core::AnyArray read(core::Index limit_bytes = core::Index{16} << 30) const;
   void read_box(const std::vector<core::Index>& start, const std::vector<core::Index>& count, void* out) const;
+  void write_box(const std::vector<core::Index>& start, const std::vector<core::Index>& count, const void* in);
   /// The bytes of one chunk as stored, with the mask of filters that were skipped; nothing where the chunk
   /// was never written (its elements have the fill value).
   struct RawChunk {
@@ -82,6 +83,8 @@ public:
   /// First element as a number; text is parsed. Throws `corrupt_data` where there is none.
   double number() const;
   std::string text() const;
+  /// All texts, in order (at most 10000); empty for numbers.
+  std::vector<std::string> texts() const;
 
 private:
   friend class File;
@@ -138,6 +141,7 @@ public:
                          const Storage& storage = {});
   void write(const std::string& path, const core::AnyArray& array, const Storage& storage = {});
   void write_text(const std::string& path, const std::string& text);
+  void write_texts(const std::string& path, const std::vector<std::string>& texts);
   void write_number(const std::string& path, double value);
   void set_attribute(const std::string& object, const std::string& name, const std::string& text);
   void set_attribute(const std::string& object, const std::string& name, double value);

@@ -99,6 +99,32 @@ Handle memory_type(DType type) {
   throw Error(ErrorCode::internal, "unknown element type");
 }
 
+std::vector<std::string> read_strings(hid_t type, hid_t space, const std::string& where,
+                                      const std::function<herr_t(hid_t, void*)>& read) {
+  std::vector<std::string> texts;
+  const hssize_t count = H5Sget_simple_extent_npoints(space);
+  if (H5Tget_class(type) != H5T_STRING || count < 1 || count > 10000) return texts;
+  const Handle memory(H5Tcopy(type));
+  if (H5Tis_variable_str(type) > 0) {
+    std::vector<char*> raw(static_cast<std::size_t>(count), nullptr);
+    if (read(memory.get(), raw.data()) < 0)
+      throw library_error(ErrorCode::corrupt_data, "texts cannot be read").at(where);
+    for (const char* text : raw) texts.emplace_back(text != nullptr ? text : "");
+    H5Dvlen_reclaim(memory.get(), space, H5P_DEFAULT, raw.data());
+    return texts;
+  }
+  const std::size_t bytes = H5Tget_size(type);
+  if (bytes < 1 || bytes > 65536) return texts;
+  std::string buffer(bytes * static_cast<std::size_t>(count), '\0');
+  if (read(memory.get(), buffer.data()) < 0)
+    throw library_error(ErrorCode::corrupt_data, "texts cannot be read").at(where);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+    const std::string text = buffer.substr(i * bytes, bytes);
+    texts.push_back(text.substr(0, text.find('\0')));
+  }
+  return texts;
+}
+
 Handle string_type(std::size_t bytes) {
   Handle type(H5Tcopy(H5T_C_S1));
   H5Tset_size(type.get(), std::max<std::size_t>(bytes, 1));

@@ -6,6 +6,7 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "farfield/core/any_array.hpp"
 #include "farfield/core/error.hpp"
@@ -39,6 +40,9 @@ std::string place(const std::string& object, const std::string& file);
 /// Reads a string of either kind through `read(memory type, buffer)`.
 std::string read_string(hid_t type, hid_t space, const std::string& where,
                         const std::function<herr_t(hid_t, void*)>& read);
+/// All strings (at most 10000 of at most 64 KiB); empty for what is no string.
+std::vector<std::string> read_strings(hid_t type, hid_t space, const std::string& where,
+                                      const std::function<herr_t(hid_t, void*)>& read);
 /// A fixed-length UTF-8 string type that holds `text`.
 Handle string_type(std::size_t bytes);
 
