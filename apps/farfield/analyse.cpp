@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
 #include "apps/farfield/run_options.hpp"
@@ -98,9 +100,10 @@ private:
 
     // The reader decodes while the technique computes: two pools.
     core::ThreadPool reading_pool(common_.thread_count()), pool(common_.thread_count());
-    const auto source =
-        io::open_scan(arguments_.inputs.at(0),
-                      {input_schema().make(part(arguments_.given, input_schema())).recipe, &reading_pool, kBatchBytes});
+    auto reading = open_options(input_schema().make(part(arguments_.given, input_schema())),
+                                map_schema().make(part(arguments_.given, map_schema())), &reading_pool);
+    reading.batch_bytes = kBatchBytes;
+    const auto source = io::open_scan(arguments_.inputs.at(0), reading);
     const auto& acquisition = source->acquisition();
     const technique::Resources resources{&pool, communicator_->size() > 1 ? communicator_.get() : nullptr,
                                          &session_.clock, static_cast<std::uint64_t>(common_.seed),
@@ -193,13 +196,20 @@ private:
   std::optional<Console> console_;
 };
 
+std::vector<core::OptionSchema> schemas_of(const technique::Verb& verb) {
+  std::vector<core::OptionSchema> schemas{verb.options, analysis_schema(), input_schema()};
+  if (std::find(verb.inputs.begin(), verb.inputs.end(), "qmap") != verb.inputs.end()) schemas.push_back(map_schema());
+  schemas.push_back(common_schema());
+  return schemas;
+}
+
 }  // namespace
 
 Command analyse_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
   return {{technique.name, verb.name},
           verb.summary,
           {"SCAN"},
-          {verb.options, analysis_schema(), input_schema(), common_schema()},
+          schemas_of(verb),
           [&](const Arguments& arguments, const Session& session) {
             return Analysis(technique, verb, arguments, session).run();
           }};

@@ -14,9 +14,8 @@ Command convert_command() {
           {input_schema()},
           [](const Arguments& arguments, const Session& session) {
             core::ThreadPool pool(core::hardware_threads());
-            const auto recipe = input_schema().make(arguments.given).recipe;
-            io::convert(arguments.inputs.at(0), arguments.inputs.at(1), {.recipe = recipe, .pool = &pool},
-                        session.stop);
+            io::convert(arguments.inputs.at(0), arguments.inputs.at(1),
+                        open_options(input_schema().make(arguments.given), {}, &pool), session.stop);
             return core::kExitOk;
           }};
 }

@@ -1,6 +1,7 @@
 #include "apps/farfield/run_options.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 
@@ -61,9 +62,41 @@ const core::BoundSchema<InputOptions>& input_schema() {
     s.add("recipe", &InputOptions::recipe,
           "how to read any HDF5 file: a TOML file, or the name of a shipped recipe; without it the format is detected",
           {.group = "Input"});
+    s.add(
+        "frame-shape", &InputOptions::frame_shape,
+        "rows,columns of the frames, for files that do not store it (Rigaku events; 512,1024 unless a q-map says more)",
+        {.min = 1, .max = 1 << 20, .unit = "px", .group = "Input"});
     return s;
   }();
   return schema;
+}
+
+const core::BoundSchema<MapOptions>& map_schema() {
+  static const auto schema = [] {
+    core::BoundSchema<MapOptions> s;
+    s.add("qmap", &MapOptions::qmap, "q-map file (APS 8-ID), or a result that holds one: which pixels are averaged",
+          {.group = "Input"});
+    s.add("metadata", &MapOptions::metadata,
+          "metadata file of the scan (APS 8-ID NeXus): times, energy and geometry that the scan itself does not store",
+          {.group = "Input"});
+    return s;
+  }();
+  return schema;
+}
+
+io::OpenOptions open_options(const InputOptions& input, const MapOptions& map, core::ThreadPool* pool) {
+  io::OpenOptions options;
+  options.recipe = input.recipe;
+  options.pool = pool;
+  options.qmap = map.qmap;
+  options.metadata = map.metadata;
+  const auto& shape = input.frame_shape;
+  if (shape.empty()) return options;
+  if (shape.size() != 2 || shape[0] != std::floor(shape[0]) || shape[1] != std::floor(shape[1]))
+    throw core::Error(core::ErrorCode::invalid_argument, "option frame-shape must be two whole numbers, rows,columns");
+  options.frame_ny = static_cast<core::Index>(shape[0]);
+  options.frame_nx = static_cast<core::Index>(shape[1]);
+  return options;
 }
 
 const core::BoundSchema<AnalysisOptions>& analysis_schema() {

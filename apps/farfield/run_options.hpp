@@ -2,9 +2,11 @@
 // Options of the program itself, beside those of a technique's verb. Each command takes the schemas that it reads.
 
 #include <string>
+#include <vector>
 
 #include "farfield/core/log.hpp"
 #include "farfield/core/options.hpp"
+#include "farfield/io/scan_file.hpp"
 
 namespace farfield::apps {
 
@@ -21,8 +23,18 @@ const core::BoundSchema<CommonOptions>& common_schema();
 /// How a scan is opened.
 struct InputOptions {
   std::string recipe;
+  std::vector<double> frame_shape;
 };
 const core::BoundSchema<InputOptions>& input_schema();
+
+/// What stands beside the frames, for verbs with the input "qmap".
+struct MapOptions {
+  std::string qmap, metadata;
+};
+const core::BoundSchema<MapOptions>& map_schema();
+
+/// Throws `invalid_argument` for a frame shape that is not two whole numbers >= 1.
+io::OpenOptions open_options(const InputOptions& input, const MapOptions& map, core::ThreadPool* pool);
 
 /// An analysis of frames.
 struct AnalysisOptions {

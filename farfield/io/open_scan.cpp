@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <tuple>
 
 #include "farfield/io/cxi/layout.hpp"
 #include "farfield/io/hdf5/file.hpp"
@@ -14,6 +15,7 @@
 #include "farfield/io/scan_file.hpp"
 #include "farfield/io/stack_source.hpp"
 #include "farfield/io/system_error.hpp"
+#include "farfield/io/xpcs/qmap_file.hpp"
 
 namespace farfield::io {
 
@@ -57,14 +59,8 @@ std::unique_ptr<model::FrameSource> open_events(const std::filesystem::path& pat
                           "of a Rigaku detector",
                           name));
 }
-}  // namespace
 
-std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path, const OpenOptions& options) {
-  if (options.batch_bytes < 1)
-    throw Error(ErrorCode::invalid_argument, fmt::format("batch of {} bytes must be at least 1", options.batch_bytes));
-  if ((options.frame_ny > 0) != (options.frame_nx > 0) || options.frame_ny < 0 || options.frame_nx < 0)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("frame shape {} x {} must have two extents > 0", options.frame_ny, options.frame_nx));
+std::unique_ptr<model::FrameSource> open_file(const std::filesystem::path& path, const OpenOptions& options) {
   const std::string head = beginning(path), name = path.string();
   if (head.empty()) throw Error(ErrorCode::corrupt_data, fmt::format("{} is empty", name));
   if (!options.recipe.empty() && !hdf5::File::is_hdf5(path))
@@ -78,6 +74,54 @@ std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path,
   layout.acquisition.source = name;
   layout.acquisition.checksum = file_checksum(path);
   return make_source(std::move(layout), name, options);
+}
+
+// A source with more said of it than its own files do.
+class Described final : public model::FrameSource {
+public:
+  Described(std::unique_ptr<model::FrameSource> source, model::Acquisition acquisition)
+      : source_(std::move(source)), acquisition_(std::move(acquisition)) {}
+  const model::Acquisition& acquisition() const override { return acquisition_; }
+  bool next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& take) override {
+    return source_->next(std::move(stop), take);
+  }
+
+private:
+  std::unique_ptr<model::FrameSource> source_;
+  model::Acquisition acquisition_;
+};
+}  // namespace
+
+std::unique_ptr<model::FrameSource> open_scan(const std::filesystem::path& path, const OpenOptions& options) {
+  if (options.batch_bytes < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("batch of {} bytes must be at least 1", options.batch_bytes));
+  if ((options.frame_ny > 0) != (options.frame_nx > 0) || options.frame_ny < 0 || options.frame_nx < 0)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("frame shape {} x {} must have two extents > 0", options.frame_ny, options.frame_nx));
+  OpenOptions shaped = options;
+  model::Acquisition map;
+  if (!options.qmap.empty()) {
+    xpcs::read_qmap(options.qmap, map);
+    const auto& shape = map.inputs.at("qmap/dynamic_roi_map").shape();
+    if (options.frame_ny == 0) std::tie(shaped.frame_ny, shaped.frame_nx) = std::pair{shape[0], shape[1]};
+  }
+  auto source = open_file(path, shaped);
+  if (options.qmap.empty() && options.metadata.empty()) return source;
+
+  // The scan's own words win, then the metadata, then the map.
+  auto acquisition = source->acquisition().clone();
+  if (!options.metadata.empty()) xpcs::read_metadata(options.metadata, acquisition);
+  if (!options.qmap.empty()) {
+    const auto& shape = map.inputs.at("qmap/dynamic_roi_map").shape();
+    const auto& d = acquisition.detector;
+    if (shape[0] != d.ny || shape[1] != d.nx)
+      throw Error(ErrorCode::invalid_argument, fmt::format("the q-map of {} x {} pixels does not fit frames of {} x {}",
+                                                           shape[0], shape[1], d.ny, d.nx))
+          .at(options.qmap);
+    xpcs::read_qmap(options.qmap, acquisition);
+  }
+  model::validate(acquisition, path.string());
+  return std::make_unique<Described>(std::move(source), std::move(acquisition));
 }
 
 }  // namespace farfield::io

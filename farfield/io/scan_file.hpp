@@ -33,6 +33,10 @@ struct OpenOptions {
   core::Index batch_bytes = core::Index{64} << 20;
   /// Shape of the frames where the format does not store it (Rigaku events); 0: as the detector has it, 512 x 1024.
   core::Index frame_ny = 0, frame_nx = 0;
+  /// A q-map (APS 8-ID) that becomes inputs "qmap/..." of the acquisition; it says the shape, too. Empty: none.
+  std::string qmap{};
+  /// A file of metadata (APS 8-ID NeXus): what the scan itself does not say of energy, geometry and times. Empty: none.
+  std::string metadata{};
 };
 
 /// Opens a scan: CXI, NeXus (NXcxi_ptycho, NXmx), ptypy .ptyd, npz (also .npz.bz2), IMM and Rigaku events (sparse

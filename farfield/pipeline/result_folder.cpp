@@ -9,7 +9,12 @@ namespace farfield::pipeline {
 
 namespace fs = std::filesystem;
 
-ResultFolder::ResultFolder(fs::path path) : path_(std::move(path)) {
+ResultFolder::ResultFolder(fs::path path) : path_(std::move(path)), result_(path_ / "result.cxi") {
+  const auto ending = path_.extension();
+  if (ending == ".h5" || ending == ".hdf" || ending == ".hdf5") {
+    result_ = path_;
+    path_.replace_extension();
+  }
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) throw core::Error(core::ErrorCode::io, "folder cannot be made: " + error.message()).at(path_.string());
@@ -33,7 +38,7 @@ std::vector<fs::path> ResultFolder::write(const model::Product& product, const F
   }
   written.push_back(path_ / "metrics.json");
   io::write_atomic(written.back(), io::metrics_json(product));
-  written.push_back(path_ / "result.cxi");
+  written.push_back(result_);
   io::write_product(written.back(), product);
   return written;
 }

@@ -16,6 +16,8 @@ namespace farfield::pipeline {
 /// frames.json      the frame account
 /// <dataset>*.png   pictures (draw.hpp)
 /// Every file appears complete or not at all; result.cxi is written last, so where it is, the others are.
+/// A path that ends in .h5, .hdf or .hdf5 is that of the result itself, in the layout that its technique is known by
+/// (io::write_product); everything else goes to the folder of the same name without the ending.
 class ResultFolder {
 public:
   /// Makes the folder and checks that it can be written, so that hours of work are not lost at their end.
@@ -31,7 +33,7 @@ public:
   std::vector<std::filesystem::path> write_pictures(const model::Product& product, const std::string& prefix) const;
 
 private:
-  std::filesystem::path path_;
+  std::filesystem::path path_, result_;
 };
 
 /// Shows previews as pictures preview_*.png in the folder.

@@ -30,6 +30,18 @@ struct ResultFolderTest : testing::Test {
   model::Product product;
 };
 
+TEST_F(ResultFolderTest, APathThatEndsLikeAFileIsTheResult) {
+  product.technique = "xpcs";
+  product.datasets.push_back({"g2", core::AnyArray(core::Array<double, 2>({1, 1}, 1.5))});
+  product.datasets.push_back({"delay", core::AnyArray(core::Array<double, 1>({1}, 1.0))});
+  const ResultFolder results(folder / "run.h5");
+  const auto written = results.write(product, nullptr);
+  EXPECT_EQ(files(folder), (std::set<std::string>{"run", "run.h5"}));
+  EXPECT_TRUE(files(folder / "run").contains("metrics.json"));
+  EXPECT_EQ(written.back(), folder / "run.h5");
+  EXPECT_NE(io::read_product(folder / "run.h5").find("g2"), nullptr);
+}
+
 TEST_F(ResultFolderTest, WritesTheProductLast) {
   const ResultFolder results(folder / "a" / "b");
   EXPECT_TRUE(files(folder / "a/b").empty()) << "trying the folder leaves nothing";

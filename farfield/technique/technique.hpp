@@ -96,7 +96,7 @@ struct Simulation : model::FrameSource {
 };
 
 /// One thing a technique can do. Exactly one of the three makers is set; `inputs` says what it takes:
-/// {"frames"}, {"product", "product"} or {} (a simulation).
+/// {"frames"}, {"frames", "qmap"} (with a map of the pixels), {"product", "product"} or {} (a simulation).
 struct Verb {
   std::string name;  ///< "reconstruct"
   std::string summary;  ///< one line

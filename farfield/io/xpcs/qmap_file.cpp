@@ -111,9 +111,14 @@ std::optional<double> number_in(const Parts& parts, const char* name) {
   return *static_cast<const double*>(found->second.data());
 }
 
-Index highest(const core::AnyArray& map) {
-  const auto numbers = map.to<double, 2>();
-  return numbers.size() == 0 ? 0 : static_cast<Index>(*std::max_element(numbers.begin(), numbers.end()));
+/// Number of bins of a map. Throws `invalid_argument` for more than it has pixels.
+Index bins_of(const core::AnyArray& map, const std::string& where) {
+  const auto numbers = map.to<std::uint32_t, 2>();
+  const Index bins = numbers.empty() ? 0 : static_cast<Index>(*std::max_element(numbers.begin(), numbers.end()));
+  if (bins > numbers.size())
+    throw Error(ErrorCode::invalid_argument, fmt::format("bin number {} of a map of {} pixels", bins, numbers.size()))
+        .at(where);
+  return bins;
 }
 
 }  // namespace
@@ -137,7 +142,6 @@ void read_qmap(const std::filesystem::path& path, model::Acquisition& acquisitio
   if (!d.pixel_size_x_m) d.pixel_size_x_m = number_in(parts, "pixel_size");
   if (const auto keV = number_in(parts, "energy"); keV && !acquisition.beam.energy_eV)
     acquisition.beam.energy_eV = *keV * 1000;
-  model::validate(acquisition, file.name());
 }
 
 void read_metadata(const std::filesystem::path& path, model::Acquisition& acquisition) {
@@ -180,7 +184,6 @@ void read_metadata(const std::filesystem::path& path, model::Acquisition& acquis
     throw Error(ErrorCode::not_found, fmt::format("there is no metadata of a scan, as {}/frame_time; the file holds {}",
                                                   detector, fmt::join(file.datasets("/", 8), ", ")))
         .at(file.name());
-  model::validate(acquisition, file.name());
 }
 
 void read_qmap_group(const hdf5::File& file, model::Product& product) {
@@ -218,7 +221,7 @@ void write_qmap_group(hdf5::File& file, const std::string& group, const model::P
     write(name, given(name) != nullptr ? core::AnyArray(given(name)->to<std::uint8_t, 2>()) : core::AnyArray(all));
 
   for (const auto& [kind, map] : {std::pair{std::string("dynamic"), &bins}, {std::string("static"), &fixed}}) {
-    std::vector<double> counted(static_cast<std::size_t>(highest(*map)));
+    std::vector<double> counted(static_cast<std::size_t>(bins_of(*map, file.name())));
     std::array<Index, 2> points{0, 1};
     for (std::size_t i = 0; i < counted.size(); ++i) counted[i] = static_cast<double>(i + 1);
     const auto* first = given(kind + "_v_list_dim0");
