@@ -109,8 +109,9 @@ core::Array<double, 2> twotime_reference(core::View<const double, 2> intensity, 
     for (Index a = 0; a < frames; ++a)
       for (Index b = 0; b < frames; ++b) {
         const double light = mean[static_cast<std::size_t>(a)] * mean[static_cast<std::size_t>(b)];
-        if (!(light > 0)) continue;
-        for (const Index p : group) c2(a, b) += intensity(p, a) * intensity(p, b) / light / static_cast<double>(count);
+        for (const Index p : group)
+          if (light > 0) c2(a, b) += intensity(p, a) * intensity(p, b) / light / static_cast<double>(count);
+          else if (!by_static || std::isnan(light)) c2(a, b) = std::numeric_limits<double>::quiet_NaN();
       }
   }
   return c2;

@@ -17,7 +17,8 @@ struct ReferenceG2 {
 ReferenceG2 correlate_reference(core::View<const double, 2> intensity, const QMap& map, const LagScheme& scheme);
 
 /// c2(t1, t2) of one dynamic bin: 1/N sum over its N pixels of J_p(t1) J_p(t2), J_p(t) = I_p(t) / the mean at t over
-/// the dynamic bin, or (`by_static`) over the static bin that p is in. 0 where a mean is 0. (t1, t2)
+/// the dynamic bin, or (`by_static`) over the static bin that p is in. (t1, t2). NaN where a time step is missing (NaN
+/// in intensity) or the dynamic bin is dark; a dark static bin adds 0.
 core::Array<double, 2> twotime_reference(core::View<const double, 2> intensity, const QMap& map, Index dynamic_bin,
                                          bool by_static);
 

@@ -41,12 +41,12 @@ core::AnyArray array_of(const std::vector<T>& v) {
 }  // namespace
 
 FrameAnalysis::FrameAnalysis(const IntakeOptions& options, const LagScheme& scheme,
-                             const technique::Resources& resources)
-    : resources_(resources), options_(options), scheme_(scheme), intake_(options) {}
+                             const technique::Resources& resources, bool share_pixels)
+    : resources_(resources), intake_options_(options), scheme_(scheme), intake_(options), share_pixels_(share_pixels) {}
 FrameAnalysis::~FrameAnalysis() = default;
 
 std::pair<Index, Index> FrameAnalysis::own_tiles() const {
-  if (resources_.communicator == nullptr) return {0, tiling_.tiles()};
+  if (resources_.communicator == nullptr || !share_pixels_) return {0, tiling_.tiles()};
   const Index rank = resources_.communicator->rank(), size = resources_.communicator->size();
   return {tiling_.mapped_tiles * rank / size,
           rank + 1 == size ? tiling_.tiles() : tiling_.mapped_tiles * (rank + 1) / size};
@@ -61,11 +61,11 @@ void FrameAnalysis::make_correction(const model::Acquisition& acquisition, Array
   };
   const auto dark = find("dark"), deviation = find("dark_std"), flat = find("flat");
   correction_ = {};
-  correction_.lowest = static_cast<float>(options_.lld);
-  if (options_.sigma > 0 && !deviation)
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("--sigma {} needs the standard deviation of a dark; the scan comes without", options_.sigma));
+  correction_.lowest = static_cast<float>(intake_options_.lld);
+  if (intake_options_.sigma > 0 && !deviation)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--sigma {} needs the standard deviation of a dark; the scan comes without",
+                            intake_options_.sigma));
   const auto judge = [&](Index i, bool good) {
     if (!good) mask.data()[i] |= model::pixel_mask::kDead;
     return good;
@@ -75,12 +75,14 @@ void FrameAnalysis::make_correction(const model::Acquisition& acquisition, Array
     for (Index i = 0; i < mask.size(); ++i)
       correction_.dark[static_cast<std::size_t>(i)] = judge(i, std::isfinite(dark->data()[i])) ? dark->data()[i] : 0;
   }
-  if (options_.sigma > 0) {
+  if (intake_options_.sigma > 0) {
     correction_.threshold.resize(static_cast<std::size_t>(mask.size()));
     for (Index i = 0; i < mask.size(); ++i) {
       const float std = deviation->data()[i];
       correction_.threshold[static_cast<std::size_t>(i)] =
-          judge(i, std::isfinite(std) && std >= 0) ? static_cast<float>(options_.lld + options_.sigma * std) : 0;
+          judge(i, std::isfinite(std) && std >= 0)
+              ? static_cast<float>(intake_options_.lld + intake_options_.sigma * std)
+              : 0;
     }
   }
   if (flat) {
@@ -106,9 +108,9 @@ void FrameAnalysis::begin(const model::Acquisition& acquisition) {
 
   expected_frames_ = std::max<Index>(acquisition.scan.expected_frames, 0);
   const Index expected_steps = intake_.steps_of(expected_frames_);
-  window_steps_ = options_.window > 0  ? std::max<Index>(options_.window / intake_.frames_per_step(), 1)
-                  : expected_steps > 0 ? (expected_steps + 9) / 10
-                                       : 1000;
+  window_steps_ = intake_options_.window > 0 ? std::max<Index>(intake_options_.window / intake_.frames_per_step(), 1)
+                  : expected_steps > 0       ? (expected_steps + 9) / 10
+                                             : 1000;
   const double bytes = Correlator::bytes(tiling_, scheme_, expected_steps);
   if (resources_.memory_limit_bytes > 0 && bytes > resources_.memory_limit_bytes)
     throw Error(
@@ -118,8 +120,8 @@ void FrameAnalysis::begin(const model::Acquisition& acquisition) {
   const auto [first, last] = own_tiles();
   correlator_.emplace(tiling_, scheme_, window_steps_, first, last);
 
-  if (options_.frame_time_s > 0) {
-    frame_time_s_ = options_.frame_time_s;
+  if (intake_options_.frame_time_s > 0) {
+    frame_time_s_ = intake_options_.frame_time_s;
   } else if (const auto it = acquisition.metadata.find(result::kFrameTime); it != acquisition.metadata.end()) {
     double seconds = 0;
     const auto& text = it->second;
@@ -171,10 +173,10 @@ void FrameAnalysis::take(std::span<const ReadyFrame> frames) {
     StepFrame in;
     in.step = static_cast<std::uint16_t>(step);
     in.events = frame.events;
-    if (options_.normalise == Normalise::monitor) {
+    if (intake_options_.normalise == Normalise::monitor) {
       if (reference_ == 0) reference_ = frame.monitor;
       in.scale = static_cast<float>(reference_ / frame.monitor);
-    } else if (options_.normalise == Normalise::frame_sum && reference_ == 0) {
+    } else if (intake_options_.normalise == Normalise::frame_sum && reference_ == 0) {
       reference_ = frame_sum(frame.events, tiling_, correction_);
     }
     chunk_.push_back(in);
@@ -191,7 +193,7 @@ void FrameAnalysis::bin_chunk() {
   Binning how;
   how.tiling = &tiling_;
   how.correction = &correction_;
-  how.by_frame_sum = options_.normalise == Normalise::frame_sum;
+  how.by_frame_sum = intake_options_.normalise == Normalise::frame_sum;
   how.reference_sum = reference_;
   std::tie(how.first_tile, how.last_tile) = own_tiles();
   for (auto& part : bin_frames(chunk_, how, *resources_.pool)) block_.parts.push_back(std::move(part));
@@ -230,7 +232,7 @@ void FrameAnalysis::require_steps(Index least) const {
 
 BinSums FrameAnalysis::sums(PixelCorrelations* pixels) const {
   auto out = correlator_->sums(block_, *resources_.pool, pixels);
-  auto* ranks = resources_.communicator;
+  auto* ranks = share_pixels_ ? resources_.communicator : nullptr;
   add_over_ranks(out, ranks);
   if (pixels != nullptr && ranks != nullptr)
     for (auto* image : {&pixels->g2, &pixels->past, &pixels->future})
@@ -248,10 +250,10 @@ void FrameAnalysis::add_over_ranks(BinSums& sums, parallel::Communicator* ranks)
 }
 
 double FrameAnalysis::intensity_scale() const {
-  if (options_.normalise == Normalise::none || reference_ <= 0) return 1;
+  if (intake_options_.normalise == Normalise::none || reference_ <= 0) return 1;
   double sum = 0, count = 0;
   for (std::size_t i = 0; i < ids_.size(); ++i) {
-    sum += options_.normalise == Normalise::monitor ? intake_.monitor(ids_[i]) : frame_sums_[i];
+    sum += intake_options_.normalise == Normalise::monitor ? intake_.monitor(ids_[i]) : frame_sums_[i];
     count += 1;
   }
   return sum / count / reference_;
@@ -318,8 +320,8 @@ model::Product FrameAnalysis::scattering(const std::string& verb, const BinSums&
   out.provenance["qmap/map_units"] = axis_units(map_);
   out.metrics = {{"frames", frames},
                  {"time_steps", static_cast<double>(steps())},
-                 {"bad_frames", static_cast<double>(
-                                    std::max<Index>(steps() * options_.average - static_cast<Index>(ids_.size()), 0))},
+                 {"bad_frames", static_cast<double>(std::max<Index>(
+                                    steps() * intake_options_.average - static_cast<Index>(ids_.size()), 0))},
                  {"frames_per_step", static_cast<double>(intake_.frames_per_step())},
                  {"pixels", static_cast<double>(order.slots())}};
   if (frame_time_s_) out.metrics[result::kFrameTime] = *frame_time_s_;
@@ -359,6 +361,28 @@ void FrameAnalysis::save(technique::Sink& sink) const {
   }
 }
 
+void FrameAnalysis::restore_block(technique::Source& source, const std::string& valid, const std::string& begin,
+                                  const std::string& events, EventBlock& block) const {
+  const auto broken = [] { return Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself"); };
+  block = {};
+  block.valid = get<std::uint8_t>(source, valid);
+  block.steps = static_cast<Index>(block.valid.size());
+  if (block.steps > kBlockSteps) throw broken();
+  for (int i = 0; source.has(begin + std::to_string(i)); ++i) {
+    EventPart part;
+    part.begin = get<std::uint32_t>(source, begin + std::to_string(i));
+    const auto list = get<SlotEvent>(source, events + std::to_string(i));
+    if (part.begin.size() != static_cast<std::size_t>(tiling_.tiles()) + 1 || part.begin.front() != 0 ||
+        !std::is_sorted(part.begin.begin(), part.begin.end()) || part.begin.back() != list.size() ||
+        std::any_of(list.begin(), list.end(),
+                    [&](const SlotEvent& e) { return e.slot >= kTileSlots || e.step >= block.steps; }))
+      throw broken();
+    part.events = Array<SlotEvent, 1>({static_cast<Index>(list.size())});
+    std::copy(list.begin(), list.end(), part.events.begin());
+    block.parts.push_back(std::move(part));
+  }
+}
+
 void FrameAnalysis::restore(technique::Source& source) {
   const auto broken = [] { return Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself"); };
   intake_.restore(source);
@@ -372,22 +396,9 @@ void FrameAnalysis::restore(technique::Source& source) {
   reference_ = numbers[0];
   block_ = {};
   block_.events = static_cast<Index>(numbers[1]);
-  block_.valid = get<std::uint8_t>(source, "block_valid");
-  block_.steps = static_cast<Index>(block_.valid.size());
-  if (block_.steps > kBlockSteps) throw broken();
-  for (int i = 0; source.has(fmt::format("block_begin_{}", i)); ++i) {
-    EventPart part;
-    part.begin = get<std::uint32_t>(source, fmt::format("block_begin_{}", i));
-    const auto events = get<SlotEvent>(source, fmt::format("block_events_{}", i));
-    if (part.begin.size() != static_cast<std::size_t>(tiling_.tiles()) + 1 || part.begin.front() != 0 ||
-        !std::is_sorted(part.begin.begin(), part.begin.end()) || part.begin.back() != events.size() ||
-        std::any_of(events.begin(), events.end(),
-                    [&](const SlotEvent& e) { return e.slot >= kTileSlots || e.step >= block_.steps; }))
-      throw broken();
-    part.events = Array<SlotEvent, 1>({static_cast<Index>(events.size())});
-    std::copy(events.begin(), events.end(), part.events.begin());
-    block_.parts.push_back(std::move(part));
-  }
+  const auto events = block_.events;
+  restore_block(source, "block_valid", "block_begin_", "block_events_", block_);
+  block_.events = events;
   reported_ = static_cast<Index>(ids_.size());
 }
 

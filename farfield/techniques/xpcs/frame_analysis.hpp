@@ -15,8 +15,10 @@ namespace farfield::techniques::xpcs {
 
 class FrameAnalysis : public technique::Technique {
 public:
-  /// `scheme`: the delays to be correlated; {0, 0, 0}: none. Throws `invalid_argument` for options that cannot be.
-  FrameAnalysis(const IntakeOptions& options, const LagScheme& scheme, const technique::Resources& resources);
+  /// `scheme`: the delays to be correlated; {0, 0, 0}: none. Ranks share the pixels, or each has them all. Throws
+  /// `invalid_argument` for options that cannot be.
+  FrameAnalysis(const IntakeOptions& options, const LagScheme& scheme, const technique::Resources& resources,
+                bool share_pixels = true);
   ~FrameAnalysis() override;
 
   /// Throws `invalid_argument` without a q-map, `corrupt_data` for a map, dark or flat of another shape than the
@@ -50,11 +52,14 @@ protected:
   double intensity_scale() const;
   /// First of this rank's tiles, and one after its last.
   std::pair<Index, Index> own_tiles() const;
+  /// A block as save() puts blocks: its validity, and numbered parts.
+  void restore_block(technique::Source& source, const std::string& valid, const std::string& begin,
+                     const std::string& events, EventBlock& block) const;
   /// Throws `corrupt_data` when fewer time steps came.
   void require_steps(Index least) const;
 
   const technique::Resources resources_;
-  const IntakeOptions options_;
+  const IntakeOptions intake_options_;
   const LagScheme scheme_;
   Intake intake_;
   QMap map_;
@@ -66,6 +71,7 @@ protected:
   core::Index expected_frames_ = 0;
 
 private:
+  const bool share_pixels_;
   void take(std::span<const ReadyFrame> frames);
   void bin_chunk();
   void absorb_block();

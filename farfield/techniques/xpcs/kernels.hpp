@@ -49,6 +49,9 @@ inline constexpr std::int64_t kRowPadding = 64;
 /// for counts whose level sums of products stay below 2^24, else within 1e-7 typically.
 void correlate_tile(const TileBlock& tile);
 
+/// row[i] += value x[i]
+void add_scaled(float* row, const float* x, float value, std::int64_t n);
+
 /// Writes the pixels that are not 0 to `out` (room for n), with `first_pixel` added to their position; returns how
 /// many.
 std::int64_t compact(const std::uint8_t* row, std::int64_t n, std::uint32_t first_pixel, model::PixelCount* out);

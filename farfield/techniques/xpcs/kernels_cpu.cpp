@@ -227,6 +227,10 @@ void correlate_tile(const TileBlock& tile) {
   for (std::int64_t slot = 0; slot < tile.slots; ++slot) correlate_slot(tile, slot);
 }
 
+void add_scaled(float* __restrict row, const float* x, float value, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) row[i] += value * x[i];
+}
+
 std::int64_t compact(const std::uint8_t* row, std::int64_t n, std::uint32_t first_pixel, model::PixelCount* out) {
   return compact_row(row, n, first_pixel, out);
 }

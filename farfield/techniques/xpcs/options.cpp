@@ -72,8 +72,11 @@ const core::BoundSchema<TwoTimeOptions>& twotime_schema() {
     s.add("bins", &TwoTimeOptions::bins, "numbers of the dynamic bins, as in 1,5,9; empty: all", {.group = "Bins"});
     s.add("smoothing", &TwoTimeOptions::smoothing, "divide each pixel by the mean of this bin at the same time",
           {.choices = {"dynamic", "static"}, .group = "Bins"});
-    s.add("part", &TwoTimeOptions::part, "time steps of each window of c2_g2_partial",
+    s.add("part", &TwoTimeOptions::part, "time steps of each window of c2_g2_partial (ageing)",
           {.min = 1, .max = 1e9, .unit = "time steps", .group = "Bins"});
+    s.add("cuts", &TwoTimeOptions::cuts,
+          "cut c2 at these times, as in 100,500: along one axis, and across the diagonal",
+          {.min = 0, .max = 1e9, .unit = "time steps", .group = "Bins"});
     add_intake(s);
     return s;
   }();

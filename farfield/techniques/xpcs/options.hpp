@@ -45,6 +45,7 @@ struct TwoTimeOptions {
   std::vector<double> bins;  ///< numbers of the dynamic bins; empty: all
   Smoothing smoothing = Smoothing::dynamic_bins;
   Index part = 100;          ///< time steps of each window of c2_g2_partial
+  std::vector<double> cuts;  ///< time steps at which c2 is cut
 };
 
 struct SaxsOptions {

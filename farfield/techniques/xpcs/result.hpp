@@ -25,7 +25,9 @@ namespace farfield::techniques::xpcs {
 ///   bins             (bin)            i64, numbers of the dynamic bins that were correlated
 ///   c2_00001 ...     (t1, t2)         f32, of dynamic bin 1 ..., symmetric; left out where handed out in pieces
 ///   c2_g2            (delay, bin)     mean of c2 along each diagonal; delay 0 included
-///   c2_g2_partial    (delay, part, bin) of each window along the diagonal
+///   c2_g2_partial    (delay, part, bin) of each window along the diagonal; where there are windows
+///   cut              (cut) and c2_cut_time (cut, t, bin) = c2(cut, t), c2_cut_age (cut, delay, bin) = c2 across the
+///                    diagonal where (t1 + t2) / 2 is cut, or half a step more for odd delays; where asked for
 ///   delay, frame, frame_sum, saxs_1d, saxs_1d_partial, saxs_2d, q, qmap/... as above
 ///
 /// Product of `saxs`: saxs_1d, saxs_1d_partial, saxs_2d, frame, frame_sum, transmission, q, qmap/...
@@ -50,6 +52,9 @@ inline constexpr const char* kBins = "bins";
 inline constexpr const char* kC2 = "c2_{:05d}";  ///< fmt, with the number of the dynamic bin
 inline constexpr const char* kC2G2 = "c2_g2";
 inline constexpr const char* kC2G2Partial = "c2_g2_partial";
+inline constexpr const char* kCut = "cut";
+inline constexpr const char* kC2CutTime = "c2_cut_time";
+inline constexpr const char* kC2CutAge = "c2_cut_age";
 inline constexpr const char* kFrameTime = "frame_time_s";  ///< metric, and acquisition.metadata
 }  // namespace result
 

@@ -1,0 +1,258 @@
+#include "farfield/techniques/xpcs/two_time_analysis.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "farfield/parallel/communicator.hpp"
+#include "farfield/techniques/xpcs/frame_analysis.hpp"
+#include "farfield/techniques/xpcs/result.hpp"
+#include "farfield/techniques/xpcs/two_time.hpp"
+
+namespace farfield::techniques::xpcs {
+namespace {
+
+using core::Array;
+using core::Error;
+using core::ErrorCode;
+using technique::StepState;
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr Index kTileFloats = Index{1} << 18;  // rows worked on at once: they stay in the cache
+
+class TwoTimeAnalysis final : public FrameAnalysis {
+public:
+  TwoTimeAnalysis(const TwoTimeOptions& options, const technique::Resources& resources)
+      : FrameAnalysis(options.intake, {0, 0, 0}, resources, false), options_(options) {}
+
+  void begin(const model::Acquisition& acquisition) override {
+    FrameAnalysis::begin(acquisition);
+    const Index bins = map_.dynamic_bins();
+    for (const double bin : options_.bins) {
+      if (!(bin >= 1 && bin <= static_cast<double>(bins) && bin == std::floor(bin)))
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("--bins {}: the q-map has the dynamic bins 1 to {}", bin, bins));
+      bins_.push_back(static_cast<Index>(bin));
+    }
+    std::sort(bins_.begin(), bins_.end());
+    bins_.erase(std::unique(bins_.begin(), bins_.end()), bins_.end());
+    if (bins_.empty()) {
+      bins_.resize(static_cast<std::size_t>(bins));
+      std::iota(bins_.begin(), bins_.end(), 1);
+    }
+    matrices_.resize(bins_.size());
+    curves_.resize(bins_.size());
+  }
+
+  StepState step(std::stop_token stop, technique::Observer& observer) override {
+    report(observer);
+    if (!ended()) return StepState::waiting;
+    close();
+    if (steps() < 2) return StepState::finished;  // finish() says so
+    if (done_ == 0) prepare();
+    if (stop.stop_requested()) return StepState::working;
+    // Every rank takes the same number of steps, also where it has one bin less.
+    const Index ranks = rank_count(), each = (static_cast<Index>(bins_.size()) + ranks - 1) / ranks;
+    if (done_ < each) {
+      const Index count = std::min<Index>(resources_.pool->size(), each - done_);
+      resources_.pool->for_each(count, [&](Index i, int) {
+        const Index bin = (done_ + i) * ranks + rank();
+        if (bin < static_cast<Index>(bins_.size())) correlate(static_cast<std::size_t>(bin));
+      });
+      done_ += count;
+      observer.progress({done_, each, 0, {}});
+    }
+    return done_ < each ? StepState::working : StepState::finished;
+  }
+
+  model::Product snapshot() const override { return product(); }
+  model::Product finish(technique::Observer&) override {
+    close();
+    return product();
+  }
+
+  void save(technique::Sink& sink) const override {
+    FrameAnalysis::save(sink);
+    for (std::size_t b = 0; b < kept_.size(); ++b) {
+      sink.put(fmt::format("kept_valid_{}", b), std::as_bytes(std::span(kept_[b].valid)));
+      for (std::size_t i = 0; i < kept_[b].parts.size(); ++i) {
+        const auto& part = kept_[b].parts[i];
+        sink.put(fmt::format("kept_begin_{}_{}", b, i), std::as_bytes(std::span(part.begin)));
+        sink.put(fmt::format("kept_events_{}_{}", b, i),
+                 std::as_bytes(std::span(part.events.begin(), part.events.end())));
+      }
+    }
+    sink.put("done", std::as_bytes(std::span(&done_, 1)));
+    for (std::size_t b = 0; b < bins_.size(); ++b)
+      if (!matrices_[b].empty())
+        sink.put(fmt::format("c2_{}", b),
+                 {static_cast<const std::byte*>(matrices_[b].data()), static_cast<std::size_t>(matrices_[b].bytes())});
+  }
+
+  void restore(technique::Source& source) override {
+    FrameAnalysis::restore(source);
+    kept_.clear();
+    for (int b = 0; source.has(fmt::format("kept_valid_{}", b)); ++b) {
+      EventBlock block;
+      restore_block(source, fmt::format("kept_valid_{}", b), fmt::format("kept_begin_{}_", b),
+                    fmt::format("kept_events_{}_", b), block);
+      kept_.push_back(std::move(block));
+    }
+    const auto done = source.get("done");
+    if (done.size() != sizeof done_) throw Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself");
+    std::memcpy(&done_, done.data(), sizeof done_);
+    if (done_ == 0) return;
+    prepare();
+    for (std::size_t b = 0; b < bins_.size(); ++b) {
+      const auto name = fmt::format("c2_{}", b);
+      if (!source.has(name)) continue;
+      const auto bytes = source.get(name);
+      core::AnyArray c2(core::DType::f32, {steps(), steps()});
+      if (bytes.size() != static_cast<std::size_t>(c2.bytes()))
+        throw Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself");
+      std::memcpy(c2.data(), bytes.data(), bytes.size());
+      CurveSums sums(steps(), options_.part, cuts_);
+      sums.add(0, c2.view<float, 2>());
+      curves_[b] = sums.curves();
+      matrices_[b] = std::move(c2);
+    }
+  }
+
+private:
+  Index rank() const { return resources_.communicator == nullptr ? 0 : resources_.communicator->rank(); }
+  Index rank_count() const { return resources_.communicator == nullptr ? 1 : resources_.communicator->size(); }
+
+  void absorbed(EventBlock& block) override { kept_.push_back(std::move(block)); }
+
+  /// What needs the length of the scan.
+  void prepare() {
+    cuts_.clear();
+    for (const double cut : options_.cuts) {
+      if (!(cut >= 0 && cut < static_cast<double>(steps())))
+        throw Error(ErrorCode::invalid_argument, fmt::format("--cuts {}: the scan has {} time steps", cut, steps()));
+      cuts_.push_back(static_cast<Index>(cut));
+    }
+    const double bytes =
+        4.0 * static_cast<double>(steps()) * static_cast<double>(steps()) * static_cast<double>(bins_.size());
+    if (resources_.memory_limit_bytes > 0 && bytes > resources_.memory_limit_bytes)
+      throw Error(ErrorCode::resource_exhausted,
+                  fmt::format("c2 of {} bins over {} time steps needs {:.1f} GiB, {:.1f} GiB may be used: choose fewer "
+                              "--bins, or --average frames",
+                              bins_.size(), steps(), bytes / 0x1p30, resources_.memory_limit_bytes / 0x1p30));
+  }
+
+  void correlate(std::size_t bin) {
+    const auto series = gather_bin(kept_, tiling_, bins_[bin]);
+    const TwoTime two_time(series, options_.smoothing == Smoothing::static_bins);
+    CurveSums sums(series.steps, options_.part, cuts_);
+    core::AnyArray matrix(core::DType::f32, {series.steps, series.steps});
+    const auto c2 = matrix.view<float, 2>();
+    const Index rows = std::max<Index>(kTileFloats / series.steps, 1);
+    for (Index first = 0; first < series.steps; first += rows) {
+      const Index count = std::min(rows, series.steps - first);
+      const auto tile = c2.window({first, 0}, {count, series.steps});
+      two_time.rows(first, tile);
+      sums.add(first, tile);
+    }
+    mirror(c2);
+    curves_[bin] = sums.curves();
+    matrices_[bin] = std::move(matrix);
+  }
+
+  static void mirror(core::View<float, 2> c2) {
+    constexpr Index kEdge = 32;  // of squares that fit the first cache
+    const Index n = c2.extent(0);
+    for (Index y0 = 0; y0 < n; y0 += kEdge)
+      for (Index x0 = 0; x0 <= y0; x0 += kEdge)
+        for (Index y = y0; y < std::min(y0 + kEdge, n); ++y)
+          for (Index x = x0; x < std::min({x0 + kEdge, y, n}); ++x) c2(y, x) = c2(x, y);
+  }
+
+  model::Product product() const {
+    require_steps(2);
+    auto out = scattering("twotime", sums());
+    const auto bins = static_cast<Index>(bins_.size());
+    const Index n = steps(), windows = std::max<Index>(n / options_.part - 1, 0), span = std::min(options_.part, n);
+    Array<double, 2> g2({n, bins});
+    Array<double, 3> partial({span, windows, bins});
+    const auto cuts = static_cast<Index>(cuts_.size());
+    Array<double, 3> cut_time({cuts, n, bins}), cut_age({cuts, n, bins});
+    for (Index b = 0; b < bins; ++b) {
+      const auto& curves = curves_[static_cast<std::size_t>(b)];
+      const bool mine = b % rank_count() == rank(), known = curves.g2.size() == n;
+      for (Index k = 0; k < n; ++k) g2(k, b) = known ? curves.g2(k) : mine ? kNone : 0;
+      for (Index k = 0; k < span; ++k)
+        for (Index w = 0; w < windows; ++w) partial(k, w, b) = known ? curves.partial(k, w) : mine ? kNone : 0;
+      for (Index c = 0; c < cuts; ++c)
+        for (Index t = 0; t < n; ++t) {
+          cut_time(c, t, b) = known ? curves.cut_time(c, t) : mine ? kNone : 0;
+          cut_age(c, t, b) = known ? curves.cut_age(c, t) : mine ? kNone : 0;
+        }
+    }
+    std::vector<double> delays(static_cast<std::size_t>(n)), cut_frames;
+    for (Index k = 0; k < n; ++k)
+      delays[static_cast<std::size_t>(k)] = static_cast<double>(k * intake_.frames_per_step());
+    for (const Index cut : cuts_) cut_frames.push_back(static_cast<double>(cut * intake_.frames_per_step()));
+
+    std::vector<model::Dataset> own;
+    const auto add = [&](std::string name, core::AnyArray data, std::vector<std::string> axes, const char* help,
+                         const char* draw, const char* unit = "") {
+      own.push_back({std::move(name), std::move(data), unit, std::move(axes), help, draw});
+    };
+    const auto reduced = [&](auto& array) -> auto& {
+      if (rank_count() > 1) resources_.communicator->all_reduce({array.begin(), array.end()}, parallel::Reduce::sum);
+      return array;
+    };
+    const auto list = [](const auto& v) {
+      using T = typename std::decay_t<decltype(v)>::value_type;
+      return core::AnyArray(core::View<const T, 1>(v.data(), {static_cast<Index>(v.size())}));
+    };
+    add(result::kBins, list(bins_), {"bin"}, "numbers of the dynamic bins", "none");
+    add(result::kDelay, list(delays), {"delay"}, "times the metric frame_time_s, where it is known: seconds",
+        "abscissa-log", "frames");
+    add(result::kC2G2, core::AnyArray(reduced(g2)), {"delay", "bin"}, "mean of c2 over each diagonal", "curves");
+    if (windows > 0)
+      add(result::kC2G2Partial, core::AnyArray(reduced(partial)), {"delay", "part", "bin"},
+          "the same in windows along the diagonal", "none");
+    if (cuts > 0) {
+      add(result::kCut, list(cut_frames), {"cut"}, "where c2 is cut", "none", "frames");
+      add(result::kC2CutTime, core::AnyArray(reduced(cut_time)), {"cut", "t", "bin"}, "c2(cut, t)", "none");
+      add(result::kC2CutAge, core::AnyArray(reduced(cut_age)), {"cut", "delay", "bin"}, "c2 across the diagonal",
+          "none");
+    }
+    const bool all = done_ * rank_count() >= bins && ended();
+    for (Index b = 0; b < bins && all; ++b) {
+      auto c2 = matrices_[static_cast<std::size_t>(b)];  // shared: it does not change any more
+      if (rank_count() > 1) {
+        c2 = c2.empty() ? core::AnyArray(core::DType::f32, {n, n}) : c2.clone();
+        const auto whole = c2.view<float, 2>();
+        resources_.communicator->all_reduce({whole.begin(), whole.end()}, parallel::Reduce::sum);
+      }
+      add(fmt::format(result::kC2, bins_[static_cast<std::size_t>(b)]), c2, {"t1", "t2"},
+          "two-time correlation of one dynamic bin", "image");
+    }
+    std::move(out.datasets.begin(), out.datasets.end(), std::back_inserter(own));
+    out.datasets = std::move(own);
+    return out;
+  }
+
+  const TwoTimeOptions options_;
+  std::vector<Index> bins_, cuts_;
+  std::vector<EventBlock> kept_;
+  Index done_ = 0;                         // bins of this rank, in order
+  std::vector<core::AnyArray> matrices_;  // f32 (t1, t2), one per bin; those of other ranks stay empty
+  std::vector<TwoTimeCurves> curves_;
+};
+
+}  // namespace
+
+std::unique_ptr<technique::Technique> make_two_time(const TwoTimeOptions& options,
+                                                    const technique::Resources& resources) {
+  return std::make_unique<TwoTimeAnalysis>(options, resources);
+}
+
+}  // namespace farfield::techniques::xpcs
