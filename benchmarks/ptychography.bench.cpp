@@ -1,7 +1,7 @@
 // Every bar of ptychography: quality, time over the floor of the same run (as many FFTW_PATIENT transforms
 // on a buffer in cache), scaling, memory. Prints a table; --json FILE and --markdown FILE write it.
 //
-//   bench_ptychography [--quick] [--only SUBSTRING] [--json FILE] [--markdown FILE] [SIEMENS_STAR.npz]
+//   bench_ptychography [--quick] [--only SUBSTRING] [--algorithm NAME] [--json FILE] [--markdown FILE] [SIEMENS_STAR.npz]
 //
 // CPU seconds exclude FFT planning, which is a row of its own. Each time is a median over passes.
 
@@ -173,6 +173,7 @@ void note(std::string what, std::string figure, std::string floor = "") {
 }
 
 std::string g_only;
+std::string g_algorithm;  // of the speeds; empty: all
 bool wanted(const char* section) { return g_only.empty() || std::string(section).find(g_only) != std::string::npos; }
 
 OptionValues with(std::initializer_list<std::pair<const std::string, core::OptionValue>> values) {
@@ -244,6 +245,7 @@ void speed(const Scan& scan, Index n, int passes) {
   const auto patterns = static_cast<Index>(scan.frames.size());
   const std::string size = fmt::format("{} x {}²", patterns, n);
   for (const char* name : {"lsqml", "rpie", "dm"}) {
+    if (!g_algorithm.empty() && g_algorithm != name) continue;
     const double floor = transforms_s(n, 2 * patterns);
     double wall1 = 0, wall2 = 0;
     const OptionValues options = with({{"algorithm", word(name)}});
@@ -257,6 +259,7 @@ void speed(const Scan& scan, Index n, int passes) {
     judge(fmt::format("{}, {}: 2 threads over 1", name, size), ">= 1.85", fmt::format("{:.2f}", wall1 / wall2), "",
           wall1 >= 1.85 * wall2);
   }
+  if (!g_algorithm.empty() && g_algorithm != "cgml") return;
   const double floor = transforms_s(n, 5 * patterns);
   const double cg = pass_s(scan, with({{"algorithm", word("cgml")}}), 1, passes);
   judge(fmt::format("cgml, {}: time of a pass over its 5 transforms a pattern", size), "<= 1.5",
@@ -321,6 +324,7 @@ int main(int argc, char** argv) try {
     const std::string arg = argv[i];
     if (arg == "--quick") quick = true;
     else if (arg == "--only" && i + 1 < argc) g_only = argv[++i];
+    else if (arg == "--algorithm" && i + 1 < argc) g_algorithm = argv[++i];
     else if (arg == "--json" && i + 1 < argc) json = argv[++i];
     else if (arg == "--markdown" && i + 1 < argc) table = argv[++i];
     else star = arg;

@@ -106,19 +106,34 @@ void Fft2<T>::inverse(std::complex<T>* image) const {
 }
 template <class T>
 void Fft2<T>::around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const {
-  go_around(images, visitor, context, true);
+  for (std::complex<T>* image : images) forward_rows(image, ny_);
+  columns(images, visitor, context, true);
+  for (std::complex<T>* image : images) inverse_rows(image, ny_);
 }
 template <class T>
 void Fft2<T>::visit(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const {
-  go_around(images, visitor, context, false);
+  for (std::complex<T>* image : images) forward_rows(image, ny_);
+  columns(images, visitor, context, false);
 }
 template <class T>
-void Fft2<T>::go_around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context, bool back) const {
-  if (!has_around(static_cast<int>(images.size())))
+void Fft2<T>::around_columns(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const {
+  columns(images, visitor, context, true);
+}
+template <class T>
+void Fft2<T>::forward_rows(std::complex<T>* rows, core::Index count) const {
+  if constexpr (std::is_same_v<T, float>) tile_->forward_rows(rows, count, nx_);
+}
+template <class T>
+void Fft2<T>::inverse_rows(std::complex<T>* rows, core::Index count) const {
+  if constexpr (std::is_same_v<T, float>) tile_->inverse_rows(rows, count, nx_);
+}
+template <class T>
+void Fft2<T>::columns(std::span<std::complex<T>* const> images, FftVisit visitor, void* context, bool back) const {
+  if (!has_parts(static_cast<int>(images.size())))
     throw core::Error(core::ErrorCode::internal, "these transforms cannot be visited part by part");
   if constexpr (std::is_same_v<T, float>)
-    tile_->around(images.data(), static_cast<int>(images.size()), ny_, nx_, visitor, context, back,
-                  scratch(static_cast<core::Index>(images.size()) * strip_floats(*tile_, ny_)));
+    tile_->columns(images.data(), static_cast<int>(images.size()), ny_, nx_, visitor, context, back,
+                   scratch(static_cast<core::Index>(images.size()) * strip_floats(*tile_, ny_)));
 }
 
 template class Fft2<float>;

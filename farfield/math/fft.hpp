@@ -28,19 +28,26 @@ public:
   void forward(std::complex<T>* image) const;  ///< sum f exp(-2 pi i (u y/ny + v x/nx))
   void inverse(std::complex<T>* image) const;  ///< sum F exp(+2 pi i (u y/ny + v x/nx))
 
-  /// True if around() and visit() can be called for so many images at once.
-  bool has_around(int images) const { return tile_ != nullptr && images <= kFftAroundImages; }
-  /// forward(), then `visit` for each part of the transforms, which it may change, then inverse(): in one go, with each
+  /// True if the functions below can be called, with so many images at once.
+  bool has_parts(int images) const { return tile_ != nullptr && images <= kFftAroundImages; }
+  /// forward(), `visit` for each part of the transforms, which it may change, then inverse(): in one go, with each
   /// part in level-1 cache while it is visited. Every pixel is visited once.
   void around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const;
   /// The first half of around(): the images are spoilt.
   void visit(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const;
 
+  /// around() in three steps, for who makes and takes the rows one after the other: row_step() rows at a time (or a
+  /// multiple) through forward_rows(), when all are there around_columns(), then inverse_rows() and they are done.
+  core::Index row_step() const { return tile_->row_step(nx_); }
+  void forward_rows(std::complex<T>* rows, core::Index count) const;
+  void around_columns(std::span<std::complex<T>* const> images, FftVisit visitor, void* context) const;
+  void inverse_rows(std::complex<T>* rows, core::Index count) const;
+
   core::Index ny() const { return ny_; }
   core::Index nx() const { return nx_; }
 
 private:
-  void go_around(std::span<std::complex<T>* const> images, FftVisit visitor, void* context, bool back) const;
+  void columns(std::span<std::complex<T>* const> images, FftVisit visitor, void* context, bool back) const;
 
   core::Index ny_ = 0, nx_ = 0;
   const TileFft* tile_ = nullptr;  ///< null: by FFTW

@@ -33,10 +33,14 @@ struct TileFft {
   core::Index lanes;  ///< columns of a block
   /// image(ny, nx) in place; scratch: 2 lanes ny floats, 64-byte aligned.
   void (*transform)(std::complex<float>* image, core::Index ny, core::Index nx, bool inverse, float* scratch);
-  /// Forward, visit and, if `back`, inverse; the images are spoilt otherwise. scratch: 2 lanes ny floats for each
-  /// image.
-  void (*around)(std::complex<float>* const* images, int count, core::Index ny, core::Index nx, FftVisit visit,
-                 void* context, bool back, float* scratch);
+  /// The same in three steps, for who makes or takes the rows one after the other: all rows (some at a time, a multiple
+  /// of row_step(nx)), then the columns, with the visitor in their middle, and all rows back. Between the steps an
+  /// image is nobody's business. Without `back` it is spoilt. scratch: 2 lanes ny floats for each image.
+  void (*forward_rows)(std::complex<float>* rows, core::Index count, core::Index nx);
+  void (*columns)(std::complex<float>* const* images, int count, core::Index ny, core::Index nx, FftVisit visit,
+                  void* context, bool back, float* scratch);
+  void (*inverse_rows)(std::complex<float>* rows, core::Index count, core::Index nx);
+  core::Index row_step(core::Index nx) const { return nx >= lanes * lanes ? 1 : lanes * lanes / nx; }
 };
 
 /// Null where the shape is not one of them, or FFTW is as good on that instruction set.

@@ -314,26 +314,28 @@ void transform(std::complex<float>* image, Index ny, Index nx, bool inverse, flo
   });
 }
 
-void around(std::complex<float>* const* images, int count, Index ny, Index nx, FftVisit visit, void* context, bool back,
-            float* scratch) {
-  using enum Format;
+void forward_rows(std::complex<float>* image, Index count, Index nx) {
   for_side(nx, [&](auto n) {
-    for (int m = 0; m < count; ++m)
-      rows<n(), interleaved, split, Swap::no, Swap::no>(reinterpret_cast<float*>(images[m]), ny);
+    rows<n(), Format::interleaved, Format::split, Swap::no, Swap::no>(reinterpret_cast<float*>(image), count);
   });
+}
+
+void columns_of(std::complex<float>* const* images, int count, Index ny, Index nx, FftVisit visit, void* context,
+                bool back, float* scratch) {
   for_side(ny, [&](auto n) { columns_around<n()>(images, count, nx, visit, context, back, scratch); });
-  if (!back) return;
-  // second_stage() has exchanged real and imaginary parts; the last pass puts them back.
+}
+
+void inverse_rows(std::complex<float>* image, Index count, Index nx) {
+  // second_stage() has exchanged real and imaginary parts; this puts them back.
   for_side(nx, [&](auto n) {
-    for (int m = 0; m < count; ++m)
-      rows<n(), split, interleaved, Swap::no, Swap::yes>(reinterpret_cast<float*>(images[m]), ny);
+    rows<n(), Format::split, Format::interleaved, Swap::no, Swap::yes>(reinterpret_cast<float*>(image), count);
   });
 }
 
 }  // namespace
 
 const TileFft* tile_fft(Index ny, Index nx) {
-  static const TileFft table{W, transform, around};
+  static const TileFft table{W, transform, forward_rows, columns_of, inverse_rows};
   const auto known = [](Index n) { return n == 64 || n == 128 || n == 256 || n == 512; };
   return known(ny) && known(nx) ? &table : nullptr;
 }

@@ -53,7 +53,7 @@ TEST(TileFft, EqualsDoublePrecisionForEveryPairOfSides) {
         const Image image = noise(ny, nx, static_cast<std::uint64_t>(ny + 3 * nx));
         Image transformed = image.clone();
         const Fft2<float> fft(ny, nx);
-        ASSERT_TRUE(fft.has_around(1));
+        ASSERT_TRUE(fft.has_parts(1));
         if (inverse) fft.inverse(transformed.data());
         else fft.forward(transformed.data());
         EXPECT_LT(relative_error(transformed, oracle(image, inverse)), kTolerance)
@@ -118,6 +118,23 @@ TEST(TileFft, AroundVisitsEachPixelOfTheTransformsOnceAndGoesBack) {
       };
       Fft2<float>(ny, nx).around(pointers, visit, &seen);
       for (const int v : seen.visits) ASSERT_EQ(v, 1);
+      {  // In steps it is the same to the last bit.
+        const Fft2<float> fft(ny, nx);
+        std::vector<Image> stepwise;
+        std::vector<std::complex<float>*> in_steps;
+        for (const Image& image : before) {
+          stepwise.push_back(image.clone());
+          in_steps.push_back(stepwise.back().data());
+          for (Index y = 0; y < ny; y += fft.row_step()) fft.forward_rows(&stepwise.back()(y, 0), fft.row_step());
+        }
+        Seen again{{}, core::Array<int, 2>({ny, nx})};
+        for (std::size_t m = 0; m < before.size(); ++m) again.transform.emplace_back(Image({ny, nx}));
+        fft.around_columns(in_steps, visit, &again);
+        for (std::size_t m = 0; m < before.size(); ++m) {
+          for (Index y = 0; y < ny; y += fft.row_step()) fft.inverse_rows(&stepwise[m](y, 0), fft.row_step());
+          EXPECT_TRUE(std::equal(after[m].data(), after[m].data() + ny * nx, stepwise[m].data()));
+        }
+      }
       Seen only_seen{{}, core::Array<int, 2>({ny, nx})};
       std::vector<Image> spoilt;
       std::vector<std::complex<float>*> to_spoil;

@@ -2,7 +2,6 @@
 // Propagation of an exit wave from the sample to the detector, in place, on tiles (y, x).
 
 #include <complex>
-#include <span>
 
 #include "farfield/core/array.hpp"
 #include "farfield/math/fft.hpp"
@@ -30,17 +29,9 @@ public:
 
   void forward(std::complex<float>* tile) const;
   void adjoint(std::complex<float>* tile) const;
-  /// True if around() and visit() can be called for so many tiles at once: in the far field, for the shapes that
-  /// math::Fft2 has them for.
-  bool has_around(int tiles) const { return transfer_.empty() && fft_.has_around(tiles); }
-  /// forward(), `visit` for each part of the detector planes, adjoint(); see math::Fft2.
-  void around(std::span<std::complex<float>* const> tiles, math::FftVisit visitor, void* context) const {
-    fft_.around(tiles, visitor, context);
-  }
-  /// forward() and `visit`; the tiles are spoilt.
-  void visit(std::span<std::complex<float>* const> tiles, math::FftVisit visitor, void* context) const {
-    fft_.visit(tiles, visitor, context);
-  }
+  /// The parts of math::Fft2, in the far field, for the shapes that it has them for.
+  bool has_parts(int tiles) const { return transfer_.empty() && fft_.has_parts(tiles); }
+  const math::Fft2<float>& transform() const { return fft_; }
   float intensity_scale() const { return intensity_scale_; }
   float adjoint_scale() const { return adjoint_scale_; }
   /// Transforms per forward() or adjoint().

@@ -51,22 +51,24 @@ void BatchUpdate::visit(Pass& pass, const Box& box, Index slot, bool sample_obje
   Share& share = shares_[static_cast<std::size_t>(thread)];
   Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
   const Index stride = s.object_stride(), width = box.width();
-  pass.model.exit_waves(s, slot, w);
-  const ModulusSums sums = pass.model.residuals(s, slot, w, true);
-  share.sums += sums;
-  pass.observe(slot, sums, w);
   const auto& place = s.placements[static_cast<std::size_t>(slot)];
   const cfloat* window = s.window(slot);
-  const Index at = (place.oy - box.y0) * width + place.ox - box.x0;
-  for (int m = 0; m < s.modes(); ++m) {
+  const Index at = (place.oy - box.y0) * width + place.ox - box.x0, nx = s.shape.nx;
+  cfloat* g = share.object.data() + at;
+  float* l = share.illumination.data() + at;
+  const ModulusSums sums = pass.model.residuals_by_rows(s, slot, w, true, [&](int m, RowRange rows) {
     const auto mode = static_cast<std::size_t>(m);
-    cfloat* g = share.object.data() + at;
-    float* l = share.illumination.data() + at;
-    if (pass.update_probe && (m == 0 || pass.update_modes))
-      k.back_project(s.shape, place.shift, w.psi[mode], w.p[mode], window, stride, g, width, l, &share.probe(m, 0, 0),
-                     w.term.data(), w.row.data());
-    else k.gradients(s.shape, w.psi[mode], w.p[mode], window, stride, g, width, l, nullptr);
-  }
+    if (pass.update_probe && (m == 0 || pass.update_modes)) {
+      k.back_project(s.shape, rows, place.shift, w.psi[mode], w.p[mode], window, stride, g, width, l,
+                     &share.probe(m, 0, 0), w.term.data(), w.row.data());
+    } else {
+      const Index y = rows.begin;
+      k.gradients({rows.end - y, nx}, w.psi[mode] + y * nx, w.p[mode] + y * nx, window + y * stride, stride,
+                  g + y * width, width, l + y * width, nullptr);
+    }
+  });
+  share.sums += sums;
+  pass.observe(slot, sums, w);
   if (!pass.update_probe) return;
   ++share.patterns;
   if (!sample_object2) return;

@@ -41,7 +41,7 @@ struct LineTiles {
         c({modes, shape.ny, shape.nx}),
         first({shape.ny, shape.nx}),
         second({shape.ny, shape.nx}),
-        rows(static_cast<std::size_t>(4 * (shape.nx + kTaps))) {}
+        rows(static_cast<std::size_t>(row_scratch(shape.nx))) {}
   core::Array<cfloat, 3> b, c;
   core::Array<cfloat, 2> first, second;
   std::vector<float> rows;
@@ -147,7 +147,7 @@ private:
                         rows[i].object, stride, rows[i].illumination, m < moving ? w.term.data() + at : nullptr);
           }
           if (m < moving)
-            k.unshift_add(s.shape, s.placements[static_cast<std::size_t>(slot)].shift, w.term.data(),
+            k.unshift_add(s.shape, all_rows(s.shape), s.placements[static_cast<std::size_t>(slot)].shift, w.term.data(),
                           batch_.probe_sum(thread) + m * n, w.row.data());
         }
       }
@@ -331,7 +331,7 @@ private:
   /// images: a, b and, where the wave is quadratic in the step, c of each mode, at the sample; they are spoilt.
   static LineSlopes at_detector(const operators::Propagator& propagator, const LineKernels& line, const LineTask& task,
                                 std::span<cfloat* const> images, Index nx) {
-    if (!propagator.has_around(static_cast<int>(images.size()))) {
+    if (!propagator.has_parts(static_cast<int>(images.size()))) {
       for (cfloat* image : images) propagator.forward(image);
       return line.slopes(task);
     }
@@ -341,7 +341,7 @@ private:
       Index nx;
       LineSlopes sums{};
     } visitor{line, task, nx};
-    propagator.visit(
+    propagator.transform().visit(
         images,
         [](void* context, const math::FftBlock& block) {
           Visitor& v = *static_cast<Visitor*>(context);

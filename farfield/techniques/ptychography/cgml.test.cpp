@@ -147,7 +147,9 @@ TEST(CgMl, DescendsToTheNoiseFloor) {
 TEST(CgMl, PoissonReachesTheNoiseFloor) {
   SmallScan scan(small_scan(), cgml(Likelihood::poisson));
   double cost = 0;
-  for (int i = 0; i < 40; ++i) cost = scan.pass();
+  // The first steps meet the likelihood's pole (counts where the model has none), where rounding decides how far they
+  // overshoot: some paths need 25 passes to come back, some 45.
+  for (int i = 0; i < 80; ++i) cost = scan.pass();
   EXPECT_LT(cost, 1.05 * scan.truth.metrics.at("noise_floor"));
 }
 

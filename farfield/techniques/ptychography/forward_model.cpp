@@ -20,45 +20,49 @@ void Workspace::reset() {
   for (std::size_t m = 0; m < psi.size(); ++m) psi[m] = psi_store.data() + static_cast<Index>(m) * n;
 }
 
-namespace {
-
-/// Mode m as this pattern sees it before the shift: mode 0 varies with the eigen-probes.
-const cfloat* unshifted_mode(const Kernels& k, const State& state, Index slot, int m, Workspace& w) {
+const cfloat* ForwardModel::unshifted_mode(const State& state, Index slot, int m, Workspace& w) const {
   const int opr = state.opr_modes();
   if (m > 0 || opr == 0) return state.probe_mode(m);
   const Index n = state.shape.size();
   std::copy(state.probe.data(), state.probe.data() + n, w.varied.data());
   for (int e = 0; e < opr; ++e)
-    k.axpy(n, state.opr_weights[static_cast<std::size_t>(slot * opr + e)], state.eigen_probes.data() + e * n,
-           w.varied.data());
+    kernels_->axpy(n, state.opr_weights[static_cast<std::size_t>(slot * opr + e)], state.eigen_probes.data() + e * n,
+                   w.varied.data());
   return w.varied.data();
 }
 
-}  // namespace
+void ForwardModel::exit_wave(const State& state, Index slot, int m, RowRange rows, const cfloat* probe,
+                             Workspace& w) const {
+  const SubPixelShift& shift = state.placements[static_cast<std::size_t>(slot)].shift;
+  cfloat* shifted = w.shifted_store.data() + m * state.shape.size();
+  kernels_->exit_wave(state.shape, rows, shift, probe, state.window(slot), state.object_stride(), shifted,
+                      w.psi[static_cast<std::size_t>(m)], w.row.data());
+  w.p[static_cast<std::size_t>(m)] = shift.identity ? probe : shifted;
+}
 
 void ForwardModel::exit_waves(const State& state, Index slot, Workspace& w) const {
-  const auto& place = state.placements[static_cast<std::size_t>(slot)];
-  const cfloat* object = state.window(slot);
-  for (int m = 0; m < state.modes(); ++m) {
-    const cfloat* probe = unshifted_mode(*kernels_, state, slot, m, w);
-    cfloat* out = w.shifted_store.data() + m * state.shape.size();
-    kernels_->exit_wave(state.shape, place.shift, probe, object, state.object_stride(), out,
-                        w.psi[static_cast<std::size_t>(m)], w.row.data());
-    w.p[static_cast<std::size_t>(m)] = place.shift.identity ? probe : out;
-  }
+  for (int m = 0; m < state.modes(); ++m)
+    exit_wave(state, slot, m, all_rows(state.shape), unshifted_mode(state, slot, m, w), w);
+}
+
+void ForwardModel::fetch_counts(const ModulusTask& task, RowRange rows) const {
+  constexpr Index kLine = 64;
+  const Index row = patterns_->shape().nx * core::item_size(task.dtype);
+  const auto* counts = static_cast<const char*>(task.counts);
+  for (Index at = rows.begin * row; at < rows.end * row; at += kLine) __builtin_prefetch(counts + at, 0, 2);
 }
 
 void ForwardModel::shifted_probes(const State& state, Index slot, Workspace& w) const {
   for (int m = 0; m < state.modes(); ++m)
-    w.p[static_cast<std::size_t>(m)] = shifted(state, slot, unshifted_mode(*kernels_, state, slot, m, w),
-                                               w.shifted_store.data() + m * state.shape.size(), w);
+    w.p[static_cast<std::size_t>(m)] =
+        shifted(state, slot, unshifted_mode(state, slot, m, w), w.shifted_store.data() + m * state.shape.size(), w);
 }
 
 const cfloat* ForwardModel::shifted(const State& state, Index slot, const cfloat* tile, cfloat* out,
                                     Workspace& w) const {
   const auto& shift = state.placements[static_cast<std::size_t>(slot)].shift;
   if (shift.identity) return tile;
-  kernels_->exit_wave(state.shape, shift, tile, nullptr, 0, out, nullptr, w.row.data());
+  kernels_->exit_wave(state.shape, all_rows(state.shape), shift, tile, nullptr, 0, out, nullptr, w.row.data());
   return out;
 }
 
@@ -78,28 +82,41 @@ ModulusTask ForwardModel::task(const State& state, Index slot, const Workspace& 
   return t;
 }
 
+namespace {
+
+/// What a transform calls with each part of the detector planes.
+struct ModulusVisitor {
+  const Kernels& kernels;
+  const ModulusTask& task;
+  Index nx;
+  ModulusLanes lanes{};
+  ModulusSums sums{};
+  static void visit(void* context, const math::FftBlock& block) {
+    auto& v = *static_cast<ModulusVisitor*>(context);
+    v.kernels.modulus_block(v.task, v.nx, block, v.lanes);
+    if (block.first_row + 1 == block.row_step) v.lanes.gather(v.sums);  // the last block of its columns
+  }
+};
+
+}  // namespace
+
 ModulusSums ForwardModel::at_detector(const ModulusTask& task, Workspace& w, bool back) const {
-  if (!propagator_.has_around(task.modes)) {
+  if (!propagator_.has_parts(task.modes)) {
     for (cfloat* psi : w.psi) propagator_.forward(psi);
     const ModulusSums sums = kernels_->modulus(task);
     if (back)
       for (cfloat* psi : w.psi) propagator_.adjoint(psi);
     return sums;
   }
-  struct Visitor {
-    const Kernels& kernels;
-    const ModulusTask& task;
-    Index nx;
-    ModulusLanes lanes{};
-    ModulusSums sums{};
-  } visitor{*kernels_, task, patterns_->shape().nx};
-  const auto visit = [](void* context, const math::FftBlock& block) {
-    Visitor& v = *static_cast<Visitor*>(context);
-    v.kernels.modulus_block(v.task, v.nx, block, v.lanes);
-    if (block.first_row + 1 == block.row_step) v.lanes.gather(v.sums);  // the last block of its columns
-  };
-  if (back) propagator_.around(w.psi, visit, &visitor);
-  else propagator_.visit(w.psi, visit, &visitor);
+  ModulusVisitor visitor{*kernels_, task, patterns_->shape().nx};
+  if (back) propagator_.transform().around(w.psi, ModulusVisitor::visit, &visitor);
+  else propagator_.transform().visit(w.psi, ModulusVisitor::visit, &visitor);
+  return visitor.sums;
+}
+
+ModulusSums ForwardModel::columns(const ModulusTask& task, Workspace& w) const {
+  ModulusVisitor visitor{*kernels_, task, patterns_->shape().nx};
+  propagator_.transform().around_columns(w.psi, ModulusVisitor::visit, &visitor);
   return visitor.sums;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // One pattern: probe and object -> exit waves -> detector -> comparison with the counts -> back.
 
+#include <algorithm>
 #include <vector>
 
 #include "farfield/core/array.hpp"
@@ -57,6 +58,47 @@ public:
   ModulusSums residuals(const State&, Index slot, Workspace& w, bool newton = false) const;
   /// As residuals(), but only the sums (one propagation; w.psi is spoilt).
   ModulusSums compare(const State&, Index slot, Workspace& w) const;
+
+  /// From the sample to the detector, the modulus step there, and back, for tiles that are made and taken row by row
+  /// while these are in cache: make(mode, range) writes rows of w.psi, and when all have been to the detector,
+  /// at_detector(sums) is told and take(mode, range) finds the rows of the residuals. Ranges come in order, mode by
+  /// mode.
+  template <class Make, class AtDetector, class Take>
+  ModulusSums through(const ModulusTask& task, Workspace& w, Make&& make, AtDetector&& told, Take&& take) const {
+    const Shape shape = patterns_->shape();
+    const bool parts = propagator_.has_parts(task.modes);
+    // Some rows at a time: the kernels share what neighbouring rows need.
+    const Index step = parts ? std::max<Index>(kRowsTogether, propagator_.transform().row_step()) : shape.ny;
+    for (int m = 0; m < task.modes; ++m)
+      for (Index y = 0; y < shape.ny; y += step) {
+        if (m == 0) fetch_counts(task, {y, y + step});
+        make(m, RowRange{y, y + step});
+        if (parts) propagator_.transform().forward_rows(w.psi[static_cast<std::size_t>(m)] + y * shape.nx, step);
+      }
+    const ModulusSums sums = parts ? columns(task, w) : at_detector(task, w, true);
+    told(sums);
+    for (int m = 0; m < task.modes; ++m)
+      for (Index y = 0; y < shape.ny; y += step) {
+        if (parts) propagator_.transform().inverse_rows(w.psi[static_cast<std::size_t>(m)] + y * shape.nx, step);
+        take(m, RowRange{y, y + step});
+      }
+    return sums;
+  }
+  /// exit_waves() and residuals() with take() as above; afterwards w.psi and w.p are as those two leave them.
+  template <class Take>
+  ModulusSums residuals_by_rows(const State& state, Index slot, Workspace& w, bool newton, Take&& take) const {
+    ModulusTask t = task(state, slot, w);
+    t.newton = newton;
+    t.background_gradient = w.background_gradient.empty() ? nullptr : w.background_gradient.data();
+    const cfloat* probe = nullptr;
+    return through(
+        t, w,
+        [&](int m, RowRange rows) {
+          if (rows.begin == 0) probe = unshifted_mode(state, slot, m, w);
+          exit_wave(state, slot, m, rows, probe, w);
+        },
+        [](const ModulusSums&) {}, take);
+  }
   /// w.psi at the sample -> the modulus step of `task` at the detector -> w.psi at the sample, or, without `back`, only
   /// the sums (w.psi is spoilt).
   ModulusSums at_detector(const ModulusTask& task, Workspace& w, bool back) const;
@@ -68,6 +110,16 @@ public:
   ModulusTask task(const State&, Index slot, const Workspace& w) const;
 
 private:
+  static constexpr Index kRowsTogether = 4;  // divides the sides of all transforms that have parts
+  /// Mode m as this pattern sees it before the shift: mode 0 varies with the eigen-probes.
+  const cfloat* unshifted_mode(const State&, Index slot, int m, Workspace& w) const;
+  /// Rows of w.psi[m] and w.p[m].
+  void exit_wave(const State&, Index slot, int m, RowRange, const cfloat* probe, Workspace& w) const;
+  /// The counts' way from memory takes as long as these rows' exit wave.
+  void fetch_counts(const ModulusTask& task, RowRange rows) const;
+  /// The columns' part of the transforms with the modulus step in their middle.
+  ModulusSums columns(const ModulusTask& task, Workspace& w) const;
+
   const Kernels* kernels_;
   operators::Propagator propagator_;
   const Patterns* patterns_;

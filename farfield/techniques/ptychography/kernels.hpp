@@ -23,6 +23,13 @@ struct Shape {
   bool operator==(const Shape&) const = default;
 };
 
+/// Rows begin ... end - 1 of a tile. Functions that take it are called with the ranges of a tile in order, each row
+/// once.
+struct RowRange {
+  Index begin = 0, end = 0;
+};
+constexpr RowRange all_rows(Shape s) { return {0, s.ny}; }
+
 /// Interpolation taps per axis. A probe is smooth (its spectrum is the lens's aperture, a fraction of the
 /// detector), so eight taps shift it to 2e-3 without a transform; see sub_pixel_shift().
 inline constexpr int kTaps = 8;
@@ -100,14 +107,14 @@ struct StepSums {
 };
 
 /// Floats of row scratch that the kernels want: padded rows, one for each tap and a few to keep.
-constexpr Index row_scratch(Index nx) { return (2 * kTaps + 2) * (2 * nx + 64); }
+constexpr Index row_scratch(Index nx) { return (2 * kTaps + 6) * (2 * nx + 64); }
 
 struct Kernels {
   core::Isa isa;
 
   /// shifted = S probe; psi = shifted * object window. psi may be null. With S the identity, `shifted`
   /// is not written (use the probe itself). `row` is scratch of row_scratch(nx) floats, 64-byte aligned.
-  void (*exit_wave)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride,
+  void (*exit_wave)(Shape, RowRange, const SubPixelShift&, const cfloat* probe, const cfloat* object, Index stride,
                     cfloat* shifted, cfloat* psi, float* row);
 
   ModulusSums (*modulus)(const ModulusTask&);
@@ -120,12 +127,12 @@ struct Kernels {
   void (*gradients)(Shape, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
                     Index gradient_stride, float* illumination, cfloat* term);
 
-  /// sum += S^T term: the probe gradient moved back to the unshifted probe.
-  void (*unshift_add)(Shape, const SubPixelShift&, const cfloat* term, cfloat* sum, float* row);
+  /// sum += S^T term: the probe gradient moved back to the unshifted probe. `row` keeps rows from range to range.
+  void (*unshift_add)(Shape, RowRange, const SubPixelShift&, const cfloat* term, cfloat* sum, float* row);
 
   /// gradients() and unshift_add() in one sweep, for one mode: gradient += conj(p) chi, illumination += |p|^2,
-  /// probe += S^T (conj(object) chi). `term` is a scratch tile.
-  void (*back_project)(Shape, const SubPixelShift&, const cfloat* chi, const cfloat* p, const cfloat* object,
+  /// probe += S^T (conj(object) chi). `term` is a scratch tile; `row` keeps rows from range to range.
+  void (*back_project)(Shape, RowRange, const SubPixelShift&, const cfloat* chi, const cfloat* p, const cfloat* object,
                        Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
                        cfloat* term, float* row);
 

@@ -20,11 +20,11 @@ using namespace tile_simd;
 /// Sums run in float over this many vectors and then in double, so that a 256^2 tile loses no digits.
 constexpr Index kBlock = 64;
 
-void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride,
-               cfloat* shifted, cfloat* psi, float* row) {
+void exit_wave(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* probe, const cfloat* object,
+               Index stride, cfloat* shifted, cfloat* psi, float* row) {
   if (shift.identity) {
     if (psi == nullptr) return;
-    for (Index y = 0; y < s.ny; ++y) {
+    for (Index y = range.begin; y < range.end; ++y) {
       const float *p = f(probe + y * s.nx), *o = f(object + y * stride);
       float* out = f(psi + y * s.nx);
       sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, cmul(load(p + i, part), load(o + i, part)), part); });
@@ -32,21 +32,20 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
     return;
   }
   const Horizontal horizontal(shift.x);
-  for (Index y = 0; y < s.ny; ++y) {
-    vertical(s, shift.y, kTapsBack, probe, y, row);
+  vertical_rows(s, range, shift.y, kTapsBack, probe, row, [&](Index y, const float* padded) {
     float* p = f(shifted + y * s.nx);
     if (psi == nullptr) {
-      sweep(2 * s.nx, [&](Index i, auto part) { store(p + i, horizontal(row + i, part), part); });
+      sweep(2 * s.nx, [&](Index i, auto part) { store(p + i, horizontal(padded + i, part), part); });
     } else {
       const float* o = f(object + y * stride);
       float* out = f(psi + y * s.nx);
       sweep(2 * s.nx, [&](Index i, auto part) {
-        const Vec v = horizontal(row + i, part);
+        const Vec v = horizontal(padded + i, part);
         store(p + i, v, part);
         store(out + i, cmul(v, load(o + i, part)), part);
       });
     }
-  }
+  });
 }
 
 /// S^T is S with its taps reversed; they then begin one pixel later.
@@ -60,21 +59,84 @@ struct ReversedTaps {
   }
 };
 
-void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float* row) {
+/// sum += S^T of rows that come one after the other. The horizontally shifted rows live in a ring in level 1; kTogether
+/// rows of the sum are written as soon as the rows they need are there. The first rows are kept for the wrap-around at
+/// the end. All of it is in the scratch `row`, so that a tile may come in several ranges.
+class TransposedShift {
+public:
+  static bool fits(Shape s) { return s.ny >= 2 * kTaps; }
+  TransposedShift(Shape s, const SubPixelShift& shift, cfloat* sum, float* row)
+      : s_(s), taps_(shift), vertical_(taps_.y), horizontal_(taps_.x), sum_(sum), row_(row), step_(row_step(s)) {}
+
+  /// Where row y is to be put, interleaved.
+  float* next() { return row_ + 2 * kMargin; }
+  void push(Index y) {
+    wrap_margins(s_.nx, row_);
+    float* u = shifted(y);
+    sweep(2 * s_.nx, [&](Index i, auto part) { store(u + i, horizontal_(row_ + 2 + i, part), part); });
+    // Row e of the sum needs rows e - kTapsBack + 1 ... e + kTapsBack; the first kTapsBack - 1 come at the end.
+    const Index there = y + 1 - kKept;
+    if (there > 0 && there % kTogether == 0) emit<kTogether>(kTapsBack - 1 + there - kTogether);
+    if (y + 1 < s_.ny) return;
+    for (Index e = kTapsBack - 1 + there / kTogether * kTogether; e < s_.ny + kTapsBack - 1; ++e) emit<1>(e % s_.ny);
+  }
+
+private:
+  static constexpr Index kKept = kTaps - 1, kRing = kTaps + kTogether;
+
+  float* shifted(Index y) const { return row_ + (y < kKept ? 1 + y : 1 + kKept + y % kRing) * step_; }
+  template <int kRows>
+  void emit(Index y) {
+    const float* source[kTaps + kRows - 1];
+    for (int k = 0; k < kTaps + kRows - 1; ++k) {
+      Index at = y - kTapsBack + 1 + k;  // circular, without a division per row
+      if (at < 0) at += s_.ny;
+      if (at >= s_.ny) at -= s_.ny;
+      source[k] = shifted(at);
+    }
+    float* out = f(sum_ + y * s_.nx);
+    const Index width = 2 * s_.nx;
+    const Vertical sum_rows = vertical_;
+    sweep(width, [&](Index i, auto part) {
+      Vec rows[kRows];
+      sum_rows(source, i, part, rows);
+      for (int r = 0; r < kRows; ++r) store(out + r * width + i, load(out + r * width + i, part) + rows[r], part);
+    });
+  }
+
+  Shape s_;
+  ReversedTaps taps_;
+  Vertical vertical_;
+  Horizontal horizontal_;
+  cfloat* sum_;
+  float* row_;
+  Index step_;
+};
+
+void unshift_add(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float* row) {
   if (shift.identity) {
-    const float* t = f(term);
-    float* out = f(sum);
-    sweep(2 * s.size(), [&](Index i, auto part) { store(out + i, load(out + i, part) + load(t + i, part), part); });
+    const float* t = f(term + range.begin * s.nx);
+    float* out = f(sum + range.begin * s.nx);
+    sweep(2 * (range.end - range.begin) * s.nx,
+          [&](Index i, auto part) { store(out + i, load(out + i, part) + load(t + i, part), part); });
     return;
   }
+  if (TransposedShift::fits(s)) {
+    TransposedShift transposed(s, shift, sum, row);
+    for (Index y = range.begin; y < range.end; ++y) {
+      std::memcpy(transposed.next(), term + y * s.nx, static_cast<std::size_t>(s.nx) * sizeof(cfloat));
+      transposed.push(y);
+    }
+    return;
+  }
+  if (range.end < s.ny) return;  // a few rows: all at once
   const ReversedTaps taps(shift);
   const Horizontal horizontal(taps.x);
-  for (Index y = 0; y < s.ny; ++y) {
-    vertical(s, taps.y, kTapsBack - 1, term, y, row);
+  vertical_rows(s, all_rows(s), taps.y, kTapsBack - 1, term, row, [&](Index y, const float* padded) {
     float* out = f(sum + y * s.nx);
-    const float* r = row + 2;  // the first tap of the adjoint is one pixel later
+    const float* r = padded + 2;  // the first tap of the adjoint is one pixel later
     sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + horizontal(r + i, part), part); });
-  }
+  });
 }
 
 void add_abs2(Index n, const cfloat* b, float* a);
@@ -113,51 +175,29 @@ void gradients(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object
   }
 }
 
-/// The rows of S^T's horizontal pass live in a ring of kTaps rows in level 1; an output row is written as
-/// soon as the rows it needs are there. The first rows are kept for the wrap-around at the end.
-void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object,
-                  Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
-                  cfloat* term, float* row) {
-  constexpr Index kKept = kTaps - 1;
-  if (shift.identity || s.ny < 2 * kTaps) {
-    gradients(s, chi, p, object, stride, gradient, gradient_stride, illumination, term);
-    unshift_add(s, shift, term, probe, row);
+void back_project(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* chi, const cfloat* p,
+                  const cfloat* object, Index stride, cfloat* gradient, Index gradient_stride, float* illumination,
+                  cfloat* probe, cfloat* term, float* row) {
+  if (shift.identity || !TransposedShift::fits(s)) {
+    const Index at = range.begin * s.nx;
+    gradients({range.end - range.begin, s.nx}, chi + at, p + at, object + range.begin * stride, stride,
+              gradient + range.begin * gradient_stride, gradient_stride,
+              illumination != nullptr ? illumination + range.begin * gradient_stride : nullptr, term + at);
+    unshift_add(s, range, shift, term, probe, row);
     return;
   }
-  const ReversedTaps taps(shift);
-  const Vertical sum_rows(taps.y);
-  const Horizontal horizontal(taps.x);
-  const Index step = 2 * s.nx + 64;
-  const auto filtered = [&](Index y) {
-    const Index at = y < kKept ? 1 + y : 1 + kKept + y % kTaps;
-    return row + at * step;
-  };
-  const auto emit = [&](Index y) {
-    const float* source[kTaps];
-    for (int k = 0; k < kTaps; ++k) {
-      Index at = y - kTapsBack + 1 + k;  // circular, without a division per row
-      if (at < 0) at += s.ny;
-      if (at >= s.ny) at -= s.ny;
-      source[k] = filtered(at);
-    }
-    float* out = f(probe + y * s.nx);
-    sweep(2 * s.nx, [&](Index i, auto part) { store(out + i, load(out + i, part) + sum_rows(source, i, part), part); });
-  };
-  for (Index y = 0; y < s.ny; ++y) {
+  TransposedShift transposed(s, shift, probe, row);
+  for (Index y = range.begin; y < range.end; ++y) {
     const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
-    float *g = f(gradient + y * gradient_stride), *t = row + 2 * kMargin;
+    float *g = f(gradient + y * gradient_stride), *t = transposed.next();
     sweep(2 * s.nx, [&](Index i, auto part) {
       const Vec vc = load(c + i, part);
       store(g + i, load(g + i, part) + conj_mul(load(q + i, part), vc), part);
       store(t + i, conj_mul(load(o + i, part), vc), part);
     });
     if (illumination != nullptr) add_abs2(s.nx, p + y * s.nx, illumination + y * gradient_stride);
-    wrap_margins(s.nx, row);
-    float* u = filtered(y);
-    sweep(2 * s.nx, [&](Index i, auto part) { store(u + i, horizontal(row + 2 + i, part), part); });
-    if (y >= kKept) emit(y - kTapsBack);
+    transposed.push(y);
   }
-  for (Index y = s.ny - kTapsBack; y < s.ny + kTapsBack - 1; ++y) emit(y % s.ny);
 }
 
 StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,

@@ -23,18 +23,12 @@ inline Vec cmul_add(Vec a, Vec b, Vec c, Vec d) {
 template <bool kDirection, bool kSecond>
 void waves_as(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* direction, const ObjectLine& line,
               cfloat* a, cfloat* b, cfloat* c, float* rows) {
-  float* other = rows + 2 * (s.nx + kTaps);
-  const Horizontal horizontal(shift.x);
-  for (Index y = 0; y < s.ny; ++y) {
-    if (!shift.identity) {
-      vertical(s, shift.y, kTapsBack, probe, y, rows);
-      if constexpr (kDirection) vertical(s, shift.y, kTapsBack, direction, y, other);
-    }
+  const auto row = [&](Index y, auto&& probe_at, auto&& direction_at) {
     const float *o = f(line.o + y * line.stride), *d = f(line.first + y * line.first_stride);
     const float* e = kSecond ? f(line.second + y * s.nx) : nullptr;
     float *to_a = f(a + y * s.nx), *to_b = f(b + y * s.nx), *to_c = kDirection || kSecond ? f(c + y * s.nx) : nullptr;
-    const auto products = [&](Index i, auto part, Vec p, Vec q) {
-      const Vec vo = load(o + i, part), vd = load(d + i, part);
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec p = probe_at(i, part), q = direction_at(i, part), vo = load(o + i, part), vd = load(d + i, part);
       store(to_a + i, cmul(p, vo), part);
       if constexpr (kDirection) {
         store(to_b + i, cmul_add(p, vd, q, vo), part);
@@ -44,17 +38,31 @@ void waves_as(Shape s, const SubPixelShift& shift, const cfloat* probe, const cf
         store(to_b + i, cmul(p, vd), part);
         if constexpr (kSecond) store(to_c + i, cmul(p, load(e + i, part)), part);
       }
-    };
-    if (shift.identity) {
-      const float *p = f(probe + y * s.nx), *q = kDirection ? f(direction + y * s.nx) : nullptr;
-      sweep(2 * s.nx,
-            [&](Index i, auto part) { products(i, part, load(p + i, part), kDirection ? load(q + i, part) : set(0)); });
-    } else {
-      sweep(2 * s.nx, [&](Index i, auto part) {
-        products(i, part, horizontal(rows + i, part), kDirection ? horizontal(other + i, part) : set(0));
-      });
-    }
+    });
+  };
+  if (shift.identity) {
+    for (Index y = 0; y < s.ny; ++y)
+      row(
+          y, [&](Index i, auto part) { return load(f(probe + y * s.nx) + i, part); },
+          [&](Index i, auto part) { return kDirection ? load(f(direction + y * s.nx) + i, part) : set(0); });
+    return;
   }
+  const Horizontal horizontal(shift.x);
+  const Vertical sum_rows(shift.y);
+  const Index step = row_step(s);
+  const auto block = [&](Index y, auto count) {
+    constexpr int kRows = decltype(count)::value;
+    float* other = rows + kRows * step;
+    vertical<kRows>(s, sum_rows, kTapsBack, probe, y, rows);
+    if constexpr (kDirection) vertical<kRows>(s, sum_rows, kTapsBack, direction, y, other);
+    for (int r = 0; r < kRows; ++r)
+      row(
+          y + r, [&](Index i, auto part) { return horizontal(rows + r * step + i, part); },
+          [&](Index i, auto part) { return kDirection ? horizontal(other + r * step + i, part) : set(0); });
+  };
+  Index y = 0;
+  for (; y + kTogether <= s.ny; y += kTogether) block(y, std::integral_constant<int, kTogether>{});
+  for (; y < s.ny; ++y) block(y, std::integral_constant<int, 1>{});
 }
 
 void waves(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* direction, const ObjectLine& line,

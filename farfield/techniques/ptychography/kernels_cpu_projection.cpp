@@ -12,31 +12,35 @@ namespace {
 using namespace math::simd::FARFIELD_ISA_NAMESPACE;
 using namespace tile_simd;
 
-void wave(Shape s, const SubPixelShift& shift, WaveMix mix, const cfloat* probe, const cfloat* object, Index stride,
-          const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat* next, float* row) {
+void wave(Shape s, RowRange range, const SubPixelShift& shift, WaveMix mix, const cfloat* probe, const cfloat* object,
+          Index stride, const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat* next, float* row) {
   const Horizontal horizontal(shift.x);
   const Vec model = set(mix.model), keep = set(mix.stored);
-  for (Index y = 0; y < s.ny; ++y) {
-    const float *o = f(object + y * stride), *w = f(stored + y * s.nx);
-    float* out = f(psi + y * s.nx);
+  const auto fetch = [&](Index y) {
     if (next != nullptr)
       for (Index i = 0; i < s.nx; i += 8) __builtin_prefetch(next + y * s.nx + i, 1, 2);
-    const auto mixed = [&](Index i, auto part, Vec p) {
-      store(out + i, fma(model, cmul(p, load(o + i, part)), keep * load(w + i, part)), part);
-    };
-    if (shift.identity) {
-      const float* p = f(probe + y * s.nx);
-      sweep(2 * s.nx, [&](Index i, auto part) { mixed(i, part, load(p + i, part)); });
-    } else {
-      vertical(s, shift.y, kTapsBack, probe, y, row);
-      float* to = f(shifted + y * s.nx);
-      sweep(2 * s.nx, [&](Index i, auto part) {
-        const Vec p = horizontal(row + i, part);
-        store(to + i, p, part);
-        mixed(i, part, p);
-      });
+  };
+  const auto mixed = [&](Index y, Index i, auto part, Vec p) {
+    store(f(psi + y * s.nx) + i,
+          fma(model, cmul(p, load(f(object + y * stride) + i, part)), keep * load(f(stored + y * s.nx) + i, part)),
+          part);
+  };
+  if (shift.identity) {
+    for (Index y = range.begin; y < range.end; ++y) {
+      fetch(y);
+      sweep(2 * s.nx, [&](Index i, auto part) { mixed(y, i, part, load(f(probe + y * s.nx) + i, part)); });
     }
+    return;
   }
+  vertical_rows(s, range, shift.y, kTapsBack, probe, row, [&](Index y, const float* padded) {
+    fetch(y);
+    float* to = f(shifted + y * s.nx);
+    sweep(2 * s.nx, [&](Index i, auto part) {
+      const Vec p = horizontal(padded + i, part);
+      store(to + i, p, part);
+      mixed(y, i, part, p);
+    });
+  });
 }
 
 void update(Shape s, const WaveUpdate& u) {

@@ -25,9 +25,9 @@ cfloat interpolate(Shape s, const SubPixelShift& shift, const cfloat* p, Index y
   return cfloat(sum);
 }
 
-void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloat* object, Index stride,
-               cfloat* shifted, cfloat* psi, float*) {
-  for (Index y = 0; y < s.ny; ++y)
+void exit_wave(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* probe, const cfloat* object,
+               Index stride, cfloat* shifted, cfloat* psi, float*) {
+  for (Index y = range.begin; y < range.end; ++y)
     for (Index x = 0; x < s.nx; ++x) {
       const Index i = y * s.nx + x;
       const cfloat p = shift.identity ? probe[i] : interpolate(s, shift, probe, y, x, 1, kTapsBack);
@@ -36,7 +36,8 @@ void exit_wave(Shape s, const SubPixelShift& shift, const cfloat* probe, const c
     }
 }
 
-void unshift_add(Shape s, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float*) {
+void unshift_add(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float*) {
+  if (range.end < s.ny) return;
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x)
       sum[y * s.nx + x] += shift.identity ? term[y * s.nx + x] : interpolate(s, shift, term, y, x, -1, kTapsBack);
@@ -125,11 +126,12 @@ void add_sums(StepSums& sums, cdouble chi, cdouble a, cdouble b) {
   sums.ab += (std::conj(a) * b).real();
 }
 
-void back_project(Shape s, const SubPixelShift& shift, const cfloat* chi, const cfloat* p, const cfloat* object,
-                  Index stride, cfloat* gradient, Index gradient_stride, float* illumination, cfloat* probe,
-                  cfloat* term, float* row) {
+void back_project(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* chi, const cfloat* p,
+                  const cfloat* object, Index stride, cfloat* gradient, Index gradient_stride, float* illumination,
+                  cfloat* probe, cfloat* term, float* row) {
+  if (range.end < s.ny) return;
   gradients(s, chi, p, object, stride, gradient, gradient_stride, illumination, term);
-  unshift_add(s, shift, term, probe, row);
+  unshift_add(s, range, shift, term, probe, row);
 }
 
 StepSums direction(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,

@@ -44,7 +44,8 @@ struct ObjectLine {
 
 struct LineKernels {
   /// With p = S probe and q = S direction: a = p o, b = p first + q o, c = q first + p second.
-  /// direction null: q = 0. c may be null where direction and second are. `rows` is scratch of 4 (nx + kTaps) floats.
+  /// direction null: q = 0. c may be null where direction and second are. `rows` is scratch of row_scratch(nx)
+  /// floats.
   void (*waves)(Shape, const SubPixelShift&, const cfloat* probe, const cfloat* direction, const ObjectLine&, cfloat* a,
                 cfloat* b, cfloat* c, float* rows);
 

@@ -49,7 +49,7 @@ TEST_P(LineAndProjectionKernels, WavesEqualReference) {
   const Index stride = s.nx + 5;
   const auto probe = noise(s.ny, s.nx, 1), direction = noise(s.ny, s.nx, 2), o = noise(s.ny, stride, 3),
              d = noise(s.ny, stride, 4), second = noise(s.ny, s.nx, 5);
-  std::vector<float> rows(static_cast<std::size_t>(4 * (s.nx + kTaps)));
+  std::vector<float> rows(static_cast<std::size_t>(row_scratch(s.nx)));
   for (const auto& shift : {sub_pixel_shift(0.3, 0.85), sub_pixel_shift(0, 0)})
     for (const bool with_direction : {false, true})
       for (const bool with_second : {false, true}) {
@@ -163,7 +163,7 @@ TEST_P(LineAndProjectionKernels, ProjectionKernelsEqualReference) {
   const Shape s = GetParam().shape;
   const Index stride = s.nx + 5;
   const auto probe = noise(s.ny, s.nx, 1), object = noise(s.ny, stride, 2), other = noise(s.ny, stride, 3);
-  std::vector<float> row(static_cast<std::size_t>(2 * (s.nx + kTaps)));
+  std::vector<float> row(static_cast<std::size_t>(row_scratch(s.nx)));
   for (const auto& shift : {sub_pixel_shift(0.3, 0.85), sub_pixel_shift(0, 0)}) {
     std::vector<Array<cfloat, 2>> shifted, psi, stored, residual, sum, overlap, weight;
     std::vector<Array<float, 2>> light;
@@ -176,7 +176,7 @@ TEST_P(LineAndProjectionKernels, ProjectionKernelsEqualReference) {
       overlap.push_back(noise(s.ny, s.nx, 7));
       weight.push_back(noise(s.ny, s.nx, 8));
       light.emplace_back(std::array<Index, 2>{s.ny, stride});
-      table->wave(s, shift, {2, -0.5F, 0}, probe.data(), object.data(), stride, stored.back().data(),
+      table->wave(s, all_rows(s), shift, {2, -0.5F, 0}, probe.data(), object.data(), stride, stored.back().data(),
                   shifted.back().data(), psi.back().data(), stored.back().data(), row.data());
       table->update(s, {{0.3F, 0.4F, -0.6F},
                         {0.8F, 1, 2},

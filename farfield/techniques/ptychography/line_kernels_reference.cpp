@@ -17,7 +17,7 @@ void waves(Shape s, const SubPixelShift& shift, const cfloat* probe, const cfloa
     std::vector<cfloat> out(static_cast<std::size_t>(s.size()));
     if (tile == nullptr) return out;
     if (shift.identity) return std::vector<cfloat>(tile, tile + s.size());
-    reference_kernels().exit_wave(s, shift, tile, nullptr, 0, out.data(), nullptr, rows);
+    reference_kernels().exit_wave(s, all_rows(s), shift, tile, nullptr, 0, out.data(), nullptr, rows);
     return out;
   };
   const auto p = shifted(probe), q = shifted(direction);

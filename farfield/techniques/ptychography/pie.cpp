@@ -92,7 +92,7 @@ private:
       }
       SubPixelShift scaled = shift;  // the step rides on the taps: S^T is linear
       for (float& tap : scaled.y) tap *= step;
-      k.unshift_add(s.shape, scaled, w.psi[mode], s.probe_mode(m), w.row.data());
+      k.unshift_add(s.shape, all_rows(s.shape), scaled, w.psi[mode], s.probe_mode(m), w.row.data());
     }
     return sums;
   }

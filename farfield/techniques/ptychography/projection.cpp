@@ -183,35 +183,40 @@ private:
     if (compared) batch_.sums(thread) += sums;
 
     const Wave* following = next >= 0 ? &waves_[static_cast<std::size_t>(next)] : nullptr;
-    for (int m = 0; m < s.modes(); ++m) {
-      const auto mm = static_cast<std::size_t>(m);
-      cfloat* shifted = w.shifted_store.data() + m * n;
-      projection.wave(s.shape, place.shift, scheme_.transform, s.probe_mode(m), s.window(slot), stride,
-                      wave.w.data() + m * n, shifted, w.psi[mm],
-                      following != nullptr && !following->w.empty() ? following->w.data() + m * n : nullptr,
-                      w.row.data());
-      w.p[mm] = place.shift.identity ? s.probe_mode(m) : shifted;
-    }
-    const ModulusSums misfit = pass.model.at_detector(pass.model.task(s, slot, w), w, true);
-    const double allowed = scheme_.tolerance * scheme_.tolerance * misfit.measured_intensity;
-    const float part = misfit.cost > allowed ? static_cast<float>(1 - std::sqrt(allowed / misfit.cost)) : 0.0F;
+    const bool fetch = following != nullptr && !following->w.empty();
     WaveMix store = scheme_.store, overlap = scheme_.overlap;
-    store.residual *= part;
-    overlap.residual *= part;
-
-    FullBatch::Rows rows[2];
-    const int pieces = batch_.rows(s, slot, thread, rows);
+    FullBatch::Rows pieces[2];
+    const int count = batch_.rows(s, slot, thread, pieces);
     const int moving = moving_modes(pass);
-    for (int m = 0; m < s.modes(); ++m) {
-      const auto mm = static_cast<std::size_t>(m);
-      for (int i = 0; i < pieces; ++i) {
-        const Index at = rows[i].first * nx;
-        projection.update({rows[i].count, nx},
-                          {store, overlap, w.p[mm] + at, s.window(slot) + rows[i].first * stride, stride,
-                           wave.w.data() + m * n + at, w.psi[mm] + at, rows[i].object, stride, rows[i].illumination});
-      }
-      if (m < moving) k.unshift_add(s.shape, place.shift, w.psi[mm], batch_.probe_sum(thread) + m * n, w.row.data());
-    }
+    pass.model.through(
+        pass.model.task(s, slot, w), w,
+        [&](int m, RowRange rows) {
+          cfloat* shifted = w.shifted_store.data() + m * n;
+          projection.wave(s.shape, rows, place.shift, scheme_.transform, s.probe_mode(m), s.window(slot), stride,
+                          wave.w.data() + m * n, shifted, w.psi[static_cast<std::size_t>(m)],
+                          fetch ? following->w.data() + m * n : nullptr, w.row.data());
+          w.p[static_cast<std::size_t>(m)] = place.shift.identity ? s.probe_mode(m) : shifted;
+        },
+        [&](const ModulusSums& misfit) {
+          const double allowed = scheme_.tolerance * scheme_.tolerance * misfit.measured_intensity;
+          const float part = misfit.cost > allowed ? static_cast<float>(1 - std::sqrt(allowed / misfit.cost)) : 0.0F;
+          store.residual *= part;
+          overlap.residual *= part;
+        },
+        [&](int m, RowRange rows) {
+          const auto mm = static_cast<std::size_t>(m);
+          for (int i = 0; i < count; ++i) {
+            const FullBatch::Rows& piece = pieces[i];
+            const Index begin = std::max(rows.begin, piece.first), end = std::min(rows.end, piece.first + piece.count);
+            if (begin >= end) continue;
+            const Index at = begin * nx, in = (begin - piece.first) * stride;
+            projection.update({end - begin, nx}, {store, overlap, w.p[mm] + at, s.window(slot) + begin * stride, stride,
+                                                  wave.w.data() + m * n + at, w.psi[mm] + at, piece.object + in, stride,
+                                                  piece.illumination + in});
+          }
+          if (m < moving)
+            k.unshift_add(s.shape, rows, place.shift, w.psi[mm], batch_.probe_sum(thread) + m * n, w.row.data());
+        });
   }
 
   void solve(Pass& pass) {

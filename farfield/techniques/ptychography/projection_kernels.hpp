@@ -29,7 +29,7 @@ struct WaveUpdate {
 struct ProjectionKernels {
   /// shifted = S probe; psi = mix.model (S probe) o + mix.stored stored. As Kernels::exit_wave; `next` is the tile that
   /// the next pattern will need from memory (null: none), fetched into the cache by the way.
-  void (*wave)(Shape, const SubPixelShift&, WaveMix, const cfloat* probe, const cfloat* object, Index stride,
+  void (*wave)(Shape, RowRange, const SubPixelShift&, WaveMix, const cfloat* probe, const cfloat* object, Index stride,
                const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat* next, float* row);
 
   void (*update)(Shape, const WaveUpdate&);

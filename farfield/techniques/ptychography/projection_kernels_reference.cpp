@@ -9,10 +9,10 @@ namespace {
 using math::cmul;
 using math::conj_mul;
 
-void wave(Shape s, const SubPixelShift& shift, WaveMix mix, const cfloat* probe, const cfloat* object, Index stride,
-          const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat*, float* row) {
-  reference_kernels().exit_wave(s, shift, probe, object, stride, shifted, psi, row);
-  for (Index i = 0; i < s.size(); ++i) psi[i] = mix.model * psi[i] + mix.stored * stored[i];
+void wave(Shape s, RowRange range, const SubPixelShift& shift, WaveMix mix, const cfloat* probe, const cfloat* object,
+          Index stride, const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat*, float* row) {
+  reference_kernels().exit_wave(s, range, shift, probe, object, stride, shifted, psi, row);
+  for (Index i = range.begin * s.nx; i < range.end * s.nx; ++i) psi[i] = mix.model * psi[i] + mix.stored * stored[i];
 }
 
 void update(Shape s, const WaveUpdate& u) {

@@ -136,8 +136,8 @@ void observe_probe_variation(State& state, const ForwardModel& model, Index slot
     for (Index x = 0; x < state.shape.nx; ++x)
       w.term(y, x) = math::conj_mul(object[y * stride + x], chi[y * state.shape.nx + x]);
   sums.tile.fill({});
-  kernels.unshift_add(state.shape, state.placements[static_cast<std::size_t>(slot)].shift, w.term.data(),
-                      sums.tile.data(), w.row.data());
+  kernels.unshift_add(state.shape, all_rows(state.shape), state.placements[static_cast<std::size_t>(slot)].shift,
+                      w.term.data(), sums.tile.data(), w.row.data());
 
   for (int k = 0; k < state.opr_modes(); ++k) {
     const cfloat* e = model.shifted(state, slot, eigen_probe(state, k), w.term.data(), w);

@@ -41,29 +41,66 @@ inline Vec weighted(const Vec* w, F&& term) {
   return even + odd;
 }
 
-/// sum_k taps[k] source[k][i] over kTaps rows.
+/// Rows that are filtered together: neighbours need the same input rows, which are loaded once for all.
+inline constexpr int kTogether = 4;
+
+/// out[r][i] = sum_k taps[k] source[r + k][i], 0 <= r < kRows.
 struct Vertical {
   Vec w[kTaps];
   explicit Vertical(const float* taps) {
     for (int k = 0; k < kTaps; ++k) w[k] = set(taps[k]);
   }
-  template <class P>
-  Vec operator()(const float* const* source, Index i, P part) const {
-    return weighted(w, [&](int k) { return load(source[k] + i, part); });
+  template <int kRows, class P>
+  void operator()(const float* const* source, Index i, P part, Vec (&out)[kRows]) const {
+    Vec in = load(source[0] + i, part);
+    out[0] = w[0] * in;
+#pragma GCC unroll 16
+    for (int j = 1; j < kTaps + kRows - 1; ++j) {
+      in = load(source[j] + i, part);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        if (j == r) out[r] = w[0] * in;
+        else if (j > r && j - r < kTaps) out[r] = fma(w[j - r], in, out[r]);
+      }
+    }
   }
 };
 
-/// The padded row sum_k taps_y[k] in(y - before + k, x), circular.
-inline void vertical(Shape s, const float* taps, int before, const cfloat* in, Index y, float* row) {
-  const float* source[kTaps];
-  for (int k = 0; k < kTaps; ++k) {
+/// Floats from one row of scratch to the next.
+inline Index row_step(Shape s) { return 2 * s.nx + 64; }
+
+/// The padded rows sum_k taps_y[k] in(y + r - before + k, x), circular, r < kRows, row_step() apart.
+template <int kRows>
+inline void vertical(Shape s, const Vertical& sum_rows, int before, const cfloat* in, Index y, float* row) {
+  const float* source[kTaps + kRows - 1];
+  for (int k = 0; k < kTaps + kRows - 1; ++k) {
     Index yy = y - before + k;
-    if (yy < 0 || yy >= s.ny) yy = ((yy % s.ny) + s.ny) % s.ny;
+    if (yy < 0 || yy >= s.ny) yy = (yy % s.ny + s.ny) % s.ny;
     source[k] = f(in + yy * s.nx);
   }
+  const Index step = row_step(s);
+  sweep(2 * s.nx, [&](Index i, auto part) {
+    Vec out[kRows];
+    sum_rows(source, i, part, out);
+    for (int r = 0; r < kRows; ++r) store(row + r * step + 2 * kMargin + i, out[r], part);
+  });
+  for (int r = 0; r < kRows; ++r) wrap_margins(s.nx, row + r * step);
+}
+
+/// use(y, padded row) for the rows of a range; the vertical part of a shift by `taps` is done.
+template <class Use>
+inline void vertical_rows(Shape s, RowRange range, const float* taps, int before, const cfloat* in, float* row,
+                          Use&& use) {
   const Vertical sum_rows(taps);
-  sweep(2 * s.nx, [&](Index i, auto part) { store(row + 2 * kMargin + i, sum_rows(source, i, part), part); });
-  wrap_margins(s.nx, row);
+  Index y = range.begin;
+  for (; y + kTogether <= range.end; y += kTogether) {
+    vertical<kTogether>(s, sum_rows, before, in, y, row);
+    for (int r = 0; r < kTogether; ++r) use(y + r, static_cast<const float*>(row + r * row_step(s)));
+  }
+  for (; y < range.end; ++y) {
+    vertical<1>(s, sum_rows, before, in, y, row);
+    use(y, static_cast<const float*>(row));
+  }
 }
 
 /// sum_k taps[k] (pixel + k) of a padded row.
