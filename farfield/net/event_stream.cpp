@@ -44,9 +44,7 @@ bool EventStream::send(const Event& event) {
   }
   const bool was_empty = queue_.empty();
   queue_ += bytes;
-  const auto wake = was_empty ? wake_ : nullptr;
-  lock.unlock();
-  if (wake) wake();
+  if (was_empty && wake_) wake_();
   return true;
 }
 
@@ -57,9 +55,9 @@ void EventStream::close() {
 
 void EventStream::close(std::unique_lock<std::mutex>& lock) {
   closed_ = true;
-  const auto wake = std::exchange(wake_, nullptr), gone = std::exchange(gone_, nullptr);
+  if (wake_) wake_();
+  const auto gone = std::exchange(gone_, nullptr);
   lock.unlock();
-  if (wake) wake();
   if (gone) gone();
 }
 
@@ -85,15 +83,9 @@ EventStream::Taken EventStream::take() {
 }
 
 void EventStream::on_ready(std::function<void()> wake) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (queue_.empty() && !closed_) {
-      wake_ = std::move(wake);
-      return;
-    }
-    if (!closed_) wake_ = wake;
-  }
-  if (wake) wake();
+  const std::lock_guard lock(mutex_);
+  wake_ = std::move(wake);
+  if (wake_ && (closed_ || !queue_.empty())) wake_();
 }
 
 void EventParser::write(std::string_view bytes) {

@@ -36,7 +36,8 @@ public:
   /// Called once, from any thread, when the viewer has gone or close() was called. At once if that was before.
   void on_close(std::function<void()> callback);
 
-  /// For the server: takes all that is queued. `wake` is called, from any thread, when there is more or it closed.
+  /// For the server: takes all that is queued. `wake` is called, from any thread and with a lock held, when there is
+  /// more or it closed; not after another one has taken its place.
   struct Taken {
     std::string bytes;
     bool closed = false;

@@ -31,24 +31,23 @@ using core::Index;
 
 auto into(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
 
-/// What waits to be sent, filled from any thread.
+/// What waits to be sent, filled from any thread; may outlive its connection and the server.
 class Outbox final : public WebSocket {
 public:
-  Outbox(asio::any_io_executor executor, Index limit) : wake_(std::move(executor)), limit_(limit) {}
+  /// `wake` is called with a lock held, and not after finish().
+  Outbox(std::function<void()> wake, Index limit) : wake_(std::move(wake)), limit_(limit) {}
 
   bool send(std::string message, bool binary) override { return push({std::move(message), binary, {}}); }
   bool send_latest(const std::string& channel, std::string message) override {
     return push({std::move(message), true, channel});
   }
   void close(int code, std::string reason) override {
-    {
-      const std::lock_guard lock(mutex_);
-      if (closing_ || closed_) return;
-      closing_ = true;
-      code_ = code;
-      reason_ = reason.substr(0, 120);  // a closing frame has room for 123 bytes
-    }
-    wake();
+    const std::lock_guard lock(mutex_);
+    if (closing_ || closed_) return;
+    closing_ = true;
+    code_ = code;
+    reason_ = reason.substr(0, 120);  // a closing frame has room for 123 bytes
+    if (wake_) wake_();
   }
   bool closed() const override {
     const std::lock_guard lock(mutex_);
@@ -64,24 +63,16 @@ public:
     bool binary = false;
     std::string channel;
   };
-  /// On the connection's thread: the next message; none: closed, or to be closed with `reason()`.
-  awaitable<bool> next(Message& message) {
-    for (;;) {
-      {
-        const std::lock_guard lock(mutex_);
-        if (closed_) co_return false;
-        if (!queue_.empty()) {
-          message = std::move(queue_.front());
-          queue_.pop_front();
-          queued_ -= std::ssize(message.payload);
-          co_return true;
-        }
-        if (closing_) co_return false;
-        wake_.expires_at(SteadyTime::max());
-      }
-      error_code woken;
-      co_await wake_.async_wait(into(woken));
-    }
+  enum class Next { message, wait, end };
+  /// end: closed, or to be closed with `reason()`.
+  Next next(Message& message) {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return Next::end;
+    if (queue_.empty()) return closing_ ? Next::end : Next::wait;
+    message = std::move(queue_.front());
+    queue_.pop_front();
+    queued_ -= std::ssize(message.payload);
+    return Next::message;
   }
   ws::close_reason reason() const {
     const std::lock_guard lock(mutex_);
@@ -89,53 +80,50 @@ public:
     out.reason.assign(reason_.data(), reason_.size());
     return out;
   }
-  /// On the connection's thread: nothing goes out any more.
+  /// Nothing goes out any more.
   void finish() {
-    {
-      const std::lock_guard lock(mutex_);
-      closed_ = true;
-      queue_.clear();
-      queued_ = 0;
-    }
-    wake_.cancel();
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    queue_.clear();
+    queued_ = 0;
+    if (wake_) wake_();
+    wake_ = nullptr;
   }
-  std::weak_ptr<Outbox> self;  // for wake()
 
 private:
   bool push(Message message) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (closed_ || closing_) return false;
-      if (!message.channel.empty()) {
-        for (auto& waiting : queue_)
-          if (waiting.channel == message.channel) {
-            queued_ += std::ssize(message.payload) - std::ssize(waiting.payload);
-            waiting.payload = std::move(message.payload);
-            return true;
-          }
-      }
-      if (queued_ + std::ssize(message.payload) > limit_) return false;
-      queued_ += std::ssize(message.payload);
-      queue_.push_back(std::move(message));
-      if (queue_.size() > 1) return true;  // whoever filled the empty queue has woken the writer
+    const std::lock_guard lock(mutex_);
+    if (closed_ || closing_) return false;
+    if (!message.channel.empty()) {
+      for (auto& waiting : queue_)
+        if (waiting.channel == message.channel) {
+          queued_ += std::ssize(message.payload) - std::ssize(waiting.payload);
+          waiting.payload = std::move(message.payload);
+          return true;
+        }
     }
-    wake();
+    if (queued_ + std::ssize(message.payload) > limit_) return false;
+    queued_ += std::ssize(message.payload);
+    queue_.push_back(std::move(message));
+    if (queue_.size() == 1 && wake_) wake_();  // whoever filled the empty queue has woken the writer
     return true;
-  }
-  void wake() {
-    asio::post(wake_.get_executor(), [keep = self.lock(), this] {
-      if (keep) wake_.cancel();
-    });
   }
 
   mutable std::mutex mutex_;
-  asio::steady_timer wake_;  // on the connection's thread only
+  std::function<void()> wake_;
   std::deque<Message> queue_;
   Index limit_, queued_ = 0;
   bool closing_ = false, closed_ = false;
   int code_ = 1000;
   std::string reason_;
 };
+
+/// Cut short to wake the coroutine that waits for it. Used on the connection's thread.
+using Bell = std::shared_ptr<asio::steady_timer>;
+
+std::shared_ptr<Outbox> make_outbox(const Bell& bell, Index limit) {
+  return std::make_shared<Outbox>([bell] { asio::post(bell->get_executor(), [bell] { bell->cancel(); }); }, limit);
+}
 
 template <class Next>
 using Socket = ws::stream<Next, false>;  // detector data does not deflate; without, a connection takes less memory
@@ -155,11 +143,18 @@ void configure(Socket<Next>& socket, const WebSocketLimits& limits) {
 }
 
 template <class Next>
-awaitable<void> write_messages(Socket<Next>& socket, std::shared_ptr<Outbox> outbox, bool& done,
+awaitable<void> write_messages(Socket<Next>& socket, std::shared_ptr<Outbox> outbox, Bell bell, bool& done,
                                asio::steady_timer& finished) {
   Outbox::Message message;
-  error_code error;
-  while (!error && co_await outbox->next(message)) {
+  error_code error, woken;
+  while (!error) {
+    bell->expires_at(SteadyTime::max());  // before looking: a bell that rings later cuts the wait short
+    const Outbox::Next next = outbox->next(message);
+    if (next == Outbox::Next::end) break;
+    if (next == Outbox::Next::wait) {
+      co_await bell->async_wait(into(woken));
+      continue;
+    }
     socket.binary(message.binary);
     co_await socket.async_write(asio::buffer(message.payload), into(error));
     if (message.payload.capacity() > (1 << 16)) message = {};
@@ -174,12 +169,12 @@ awaitable<void> write_messages(Socket<Next>& socket, std::shared_ptr<Outbox> out
 
 /// Reads until the connection ends; writes meanwhile. Returns why it ended.
 template <class Next>
-awaitable<std::string> exchange(Socket<Next>& socket, std::shared_ptr<Outbox> outbox,
+awaitable<std::string> exchange(Socket<Next>& socket, std::shared_ptr<Outbox> outbox, Bell bell,
                                 const std::function<void(std::string, bool)>& deliver, asio::thread_pool& pool) {
   const auto executor = co_await asio::this_coro::executor;
   bool written = false;
   asio::steady_timer finished(executor, SteadyTime::max());
-  asio::co_spawn(executor, write_messages(socket, outbox, written, finished), asio::detached);
+  asio::co_spawn(executor, write_messages(socket, outbox, bell, written, finished), asio::detached);
   beast::flat_buffer buffer;
   error_code error;
   std::string why;
@@ -231,14 +226,15 @@ awaitable<void> accept(Next& next, const Request& request, WebSocketSession sess
     }
     co_return;
   }
-  auto outbox = std::make_shared<Outbox>(co_await asio::this_coro::executor, limits.queued_bytes);
-  outbox->self = outbox;
+  const auto executor = co_await asio::this_coro::executor;
+  const Bell bell = std::make_shared<asio::steady_timer>(executor);
+  const auto outbox = make_outbox(bell, limits.queued_bytes);
   accepted(outbox);
   auto open = [&] {
     if (session.open) session.open(outbox);
   };
   co_await on_pool(pool, open);
-  const std::string why = co_await exchange(socket, outbox, session.events.message, pool);
+  const std::string why = co_await exchange(socket, outbox, bell, session.events.message, pool);
   auto close = [&] {
     if (session.events.closed) session.events.closed(why);
     session = {};  // what the callbacks hold may take its time to go
@@ -286,10 +282,10 @@ struct ClientThreads {
       connected.set_exception(std::make_exception_ptr(*failed));
       co_return;
     }
-    outbox = std::make_shared<Outbox>(io.get_executor(), options.limits.queued_bytes);
-    outbox->self = outbox;
+    const Bell bell = std::make_shared<asio::steady_timer>(io);
+    outbox = make_outbox(bell, options.limits.queued_bytes);
     connected.set_value();
-    const std::string why = co_await exchange(socket, outbox, events.message, callbacks);
+    const std::string why = co_await exchange(socket, outbox, bell, events.message, callbacks);
     auto close = [&] {
       if (events.closed) events.closed(why);
     };
