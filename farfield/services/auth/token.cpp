@@ -53,8 +53,13 @@ void RevocationList::add(const Entry& entry) {
     known.id = entry.id;
     last_ = std::max(last_, entry.number);
   }
-  const std::lock_guard lock(*listeners_mutex_);
-  for (const auto& [id, listener] : *listeners_) listener(entry);
+  // Not called with the lock held: a listener may end another one, or itself.
+  std::vector<std::shared_ptr<const Listener>> listeners;
+  {
+    const std::lock_guard lock(listening_->mutex);
+    for (const auto& [id, listener] : listening_->listeners) listeners.push_back(listener);
+  }
+  for (const auto& listener : listeners) (*listener)(entry);
 }
 
 bool RevocationList::contains(const std::string& id) const {
@@ -84,12 +89,12 @@ std::int64_t RevocationList::last() const {
 }
 
 std::shared_ptr<void> RevocationList::listen(std::function<void(const Entry&)> listener) {
-  const std::lock_guard lock(*listeners_mutex_);
-  const int id = next_listener_++;
-  (*listeners_)[id] = std::move(listener);
-  return {nullptr, [listeners = listeners_, mutex = listeners_mutex_, id](void*) {
-            const std::lock_guard guard(*mutex);
-            listeners->erase(id);
+  const std::lock_guard lock(listening_->mutex);
+  const int id = listening_->next++;
+  listening_->listeners[id] = std::make_shared<const Listener>(std::move(listener));
+  return {nullptr, [listening = listening_, id](void*) {
+            const std::lock_guard guard(listening->mutex);
+            listening->listeners.erase(id);
           }};
 }
 

@@ -43,17 +43,21 @@ public:
   void forget(std::int64_t now_s);
   std::vector<Entry> after(std::int64_t number) const;
   std::int64_t last() const;
-  /// Called for each new entry, in order, until the handle goes. Short, and without calling back.
+  /// Called for each new entry until the handle goes (and perhaps once more while it goes). Short.
   std::shared_ptr<void> listen(std::function<void(const Entry&)> listener);
 
 private:
-  using Listeners = std::map<int, std::function<void(const Entry&)>>;
+  using Listener = std::function<void(const Entry&)>;
+  using Listeners = std::map<int, std::shared_ptr<const Listener>>;
   mutable std::mutex mutex_;
   std::map<std::string, Entry> entries_;
   std::int64_t last_ = 0;
-  int next_listener_ = 0;
-  std::shared_ptr<Listeners> listeners_ = std::make_shared<Listeners>();
-  std::shared_ptr<std::mutex> listeners_mutex_ = std::make_shared<std::mutex>();
+  struct Listening {
+    std::mutex mutex;
+    Listeners listeners;
+    int next = 0;
+  };
+  std::shared_ptr<Listening> listening_ = std::make_shared<Listening>();  // handles may outlive the list
 };
 
 struct VerifierRules {
