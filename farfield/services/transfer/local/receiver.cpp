@@ -61,7 +61,7 @@ LocalReceiver::LocalReceiver(const Root& root, FolderSync& folders, const LocalO
   const bool several = options_.growing || options_.version.size_bytes > options_.chunk_bytes;
   if (options_.growing || options_.version.size_bytes > local_.journal_bytes)
     journal_.emplace(root_, journal_path(path_), options_.version, options_.chunk_bytes);
-  if (options_.sha256) sha256_.emplace();
+  if (options_.sha256) sha256_.emplace(kReadBack, several);
   if (several) reader_ = std::thread([this] { read_back_loop(); });
   if (journal_) keeper_ = std::thread([this] { journal_loop(); });
 }
@@ -186,19 +186,18 @@ void LocalReceiver::check_pieces(std::unique_lock<std::mutex>& lock, std::option
     const auto [expected, bytes] = piece->second;
     const Index number = position_;
     const std::uint64_t rewinds = rewinds_;
-    if (sha256_ && std::exchange(sha256_stale_, false)) sha256_.emplace();
+    if (sha256_ && std::exchange(sha256_stale_, false)) sha256_->restart();
     reading_ = true;
     lock.unlock();
     std::uint32_t sum = 0;
     Index done = 0;
     while (done < bytes) {
-      const auto want = std::min<Index>(bytes - done, std::ssize(buffer));
-      const auto into = std::span(buffer).first(static_cast<std::size_t>(want));
+      const auto want = static_cast<std::size_t>(std::min<Index>(bytes - done, kReadBack));
+      const auto into = (sha256_ ? sha256_->acquire() : std::span(buffer)).first(want);
       const Index got = read_at(file_.get(), number * options_.chunk_bytes + done, into, where_);
+      sum = codec::crc32c(into.first(static_cast<std::size_t>(got)), sum);
+      if (sha256_) sha256_->submit(static_cast<std::size_t>(got));
       if (got == 0) break;
-      const auto part = into.first(static_cast<std::size_t>(got));
-      sum = codec::crc32c(part, sum);
-      if (sha256_) sha256_->update(part);
       done += got;
     }
     lock.lock();
@@ -260,7 +259,9 @@ std::vector<Index> LocalReceiver::verify(Index size_bytes) {
     if (piece == pieces_.end() || piece->second.bytes != bytes)
       throw Error(ErrorCode::internal, fmt::format("chunk {} of {} was not written", number, count)).at(where_);
   }
-  if (::ftruncate(file_.get(), size_bytes) != 0) throw core::system_error(errno, "cannot write " + where_);
+  struct stat status{};
+  if (::fstat(file_.get(), &status) != 0 || (status.st_size != size_bytes && ::ftruncate(file_.get(), size_bytes) != 0))
+    throw core::system_error(errno, "cannot write " + where_);
   if (reader_.joinable()) changed_.wait(lock, [&] { return error_ || position_ >= count; });
   else check_pieces(lock, count);
   if (error_) std::rethrow_exception(error_);

@@ -10,7 +10,7 @@
 #include <set>
 #include <thread>
 
-#include "farfield/codec/checksum.hpp"
+#include "farfield/services/transfer/local/background_sha256.hpp"
 #include "farfield/services/transfer/local/folder_sync.hpp"
 #include "farfield/services/transfer/local/journal.hpp"
 #include "farfield/services/transfer/local/local.hpp"
@@ -72,8 +72,8 @@ private:
   bool reading_ = false;           ///< the chunk at position_, without the mutex
   std::uint64_t rewinds_ = 0;      ///< of position_, seen by a read that was under way
   std::set<Index> bad_;            ///< those of them that were not what was put
-  std::optional<codec::Sha256> sha256_;  ///< of the chunks before position_; touched by the pass only, begun anew when
-  bool sha256_stale_ = false;  ///< position_ went back to 0
+  std::optional<BackgroundSha256> sha256_;  ///< of the chunks before position_; used by the pass only
+  bool sha256_stale_ = false;               ///< position_ went back to 0
   // Written, but not yet on the disk and in the journal:
   std::vector<std::pair<Index, std::uint32_t>> pending_;
   Index pending_bytes_ = 0;
