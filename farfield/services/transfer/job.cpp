@@ -352,8 +352,11 @@ private:
   JobResult result_;
 };
 
-void check_job(Provider& from, Provider& to, const std::vector<Item>& items, const JobOptions& options) {
-  const auto refuse = [](const std::string& what) { throw Error(ErrorCode::invalid_argument, what); };
+[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::invalid_argument, what); }
+
+}  // namespace
+
+void check(const std::vector<Item>& items, const JobOptions& options) {
   if (items.empty()) refuse("a transfer without items");
   if (options.concurrency < 1 || options.concurrency > 1000)
     refuse(fmt::format("concurrency {} must be 1 to 1000", options.concurrency));
@@ -364,23 +367,21 @@ void check_job(Provider& from, Provider& to, const std::vector<Item>& items, con
   if (options.copy.chunk_bytes <= 0) refuse(fmt::format("chunks of {} bytes; must be > 0", options.copy.chunk_bytes));
   if (options.follow) watch::check(*options.follow);
   check(options.filter);
-  for (const Item& item : items) {
-    const std::string source = checked_path(item.source), destination = checked_path(item.destination);
-    if (!item.recursive && (source.empty() || destination.empty()))
+  for (const Item& item : items)
+    if ((checked_path(item.source).empty() || checked_path(item.destination).empty()) && !item.recursive)
       refuse("a path is empty: the exported folder itself can only be copied recursively");
-    if (from.name() == to.name() &&
-        (source == destination || source.empty() || (item.recursive && destination.starts_with(source + "/"))))
-      refuse(fmt::format("\"{}\" would be copied into itself at \"{}\"", source, destination));
-  }
 }
-
-}  // namespace
 
 JobResult run_job(Provider& from, Provider& to, const std::vector<Item>& items, const JobOptions& options,
                   JobObserver& observer, const core::Clock& clock, std::stop_token stop) {
-  check_job(from, to, items, options);
+  check(items, options);
   std::vector<Item> plain = items;
-  for (Item& item : plain) item = {checked_path(item.source), checked_path(item.destination), item.recursive};
+  for (Item& item : plain) {
+    item = {checked_path(item.source), checked_path(item.destination), item.recursive};
+    const bool below = item.recursive && (item.source.empty() || item.destination.starts_with(item.source + "/"));
+    if (from.name() == to.name() && (item.source == item.destination || below))
+      refuse(fmt::format("\"{}\" would be copied into itself at \"{}\"", item.source, item.destination));
+  }
   return Job(from, to, plain, options, observer, clock).run(std::move(stop));
 }
 

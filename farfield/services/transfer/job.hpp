@@ -77,8 +77,11 @@ struct JobResult {
   bool ok() const { return !error && progress.files_failed == 0; }
 };
 
-/// Throws `invalid_argument` for options or items that make no sense (also for one destination inside another item's
-/// source at the same provider); all else is in the result.
+/// Throws `invalid_argument` for options or items that make no sense.
+void check(const std::vector<Item>& items, const JobOptions& options);
+
+/// Throws what check() throws, and `invalid_argument` for an item that would be copied into itself; all else is in the
+/// result.
 JobResult run_job(Provider& from, Provider& to, const std::vector<Item>& items, const JobOptions& options,
                   JobObserver& observer, const core::Clock& clock, std::stop_token stop);
 
