@@ -48,71 +48,6 @@ void exit_wave(Shape s, RowRange range, const SubPixelShift& shift, const cfloat
   });
 }
 
-/// S^T is S with its taps reversed; they then begin one pixel later.
-struct ReversedTaps {
-  float y[kTaps], x[kTaps];
-  explicit ReversedTaps(const SubPixelShift& shift) {
-    for (int k = 0; k < kTaps; ++k) {
-      y[k] = shift.y[kTaps - 1 - k];
-      x[k] = shift.x[kTaps - 1 - k];
-    }
-  }
-};
-
-/// sum += S^T of rows that come one after the other. The horizontally shifted rows live in a ring in level 1; kTogether
-/// rows of the sum are written as soon as the rows they need are there. The first rows are kept for the wrap-around at
-/// the end. All of it is in the scratch `row`, so that a tile may come in several ranges.
-class TransposedShift {
-public:
-  static bool fits(Shape s) { return s.ny >= 2 * kTaps; }
-  TransposedShift(Shape s, const SubPixelShift& shift, cfloat* sum, float* row)
-      : s_(s), taps_(shift), vertical_(taps_.y), horizontal_(taps_.x), sum_(sum), row_(row), step_(row_step(s)) {}
-
-  /// Where row y is to be put, interleaved.
-  float* next() { return row_ + 2 * kMargin; }
-  void push(Index y) {
-    wrap_margins(s_.nx, row_);
-    float* u = shifted(y);
-    sweep(2 * s_.nx, [&](Index i, auto part) { store(u + i, horizontal_(row_ + 2 + i, part), part); });
-    // Row e of the sum needs rows e - kTapsBack + 1 ... e + kTapsBack; the first kTapsBack - 1 come at the end.
-    const Index there = y + 1 - kKept;
-    if (there > 0 && there % kTogether == 0) emit<kTogether>(kTapsBack - 1 + there - kTogether);
-    if (y + 1 < s_.ny) return;
-    for (Index e = kTapsBack - 1 + there / kTogether * kTogether; e < s_.ny + kTapsBack - 1; ++e) emit<1>(e % s_.ny);
-  }
-
-private:
-  static constexpr Index kKept = kTaps - 1, kRing = kTaps + kTogether;
-
-  float* shifted(Index y) const { return row_ + (y < kKept ? 1 + y : 1 + kKept + y % kRing) * step_; }
-  template <int kRows>
-  void emit(Index y) {
-    const float* source[kTaps + kRows - 1];
-    for (int k = 0; k < kTaps + kRows - 1; ++k) {
-      Index at = y - kTapsBack + 1 + k;  // circular, without a division per row
-      if (at < 0) at += s_.ny;
-      if (at >= s_.ny) at -= s_.ny;
-      source[k] = shifted(at);
-    }
-    float* out = f(sum_ + y * s_.nx);
-    const Index width = 2 * s_.nx;
-    const Vertical sum_rows = vertical_;
-    sweep(width, [&](Index i, auto part) {
-      Vec rows[kRows];
-      sum_rows(source, i, part, rows);
-      for (int r = 0; r < kRows; ++r) store(out + r * width + i, load(out + r * width + i, part) + rows[r], part);
-    });
-  }
-
-  Shape s_;
-  ReversedTaps taps_;
-  Vertical vertical_;
-  Horizontal horizontal_;
-  cfloat* sum_;
-  float* row_;
-  Index step_;
-};
-
 void unshift_add(Shape s, RowRange range, const SubPixelShift& shift, const cfloat* term, cfloat* sum, float* row) {
   if (shift.identity) {
     const float* t = f(term + range.begin * s.nx);
@@ -356,16 +291,6 @@ void add_abs2(Index n, const cfloat* b, float* a) {
 void axpy(Index n, float s, const cfloat* b, cfloat* a) {
   const Vec vs = set(s);
   sweep(2 * n, [&](Index i, auto part) { store(f(a) + i, fma(vs, load(f(b) + i, part), load(f(a) + i, part)), part); });
-}
-
-constexpr core::Isa level() {
-#if defined(__AVX512F__)
-  return core::Isa::v4;
-#elif defined(__AVX2__)
-  return core::Isa::v3;
-#else
-  return core::Isa::v2;
-#endif
 }
 
 }  // namespace

@@ -43,25 +43,40 @@ void wave(Shape s, RowRange range, const SubPixelShift& shift, WaveMix mix, cons
   });
 }
 
-void update(Shape s, const WaveUpdate& u) {
+/// One row but for the probe's share, which goes to `term`, or nowhere.
+template <bool kTerm>
+void update_row(Shape s, Index y, const WaveUpdate& u, float* term) {
   const Vec s0 = set(u.store.model), s1 = set(u.store.stored), s2 = set(u.store.residual);
   const Vec q0 = set(u.overlap.model), q1 = set(u.overlap.stored), q2 = set(u.overlap.residual);
-  for (Index y = 0; y < s.ny; ++y) {
-    const float *p = f(u.p + y * s.nx), *o = f(u.object + y * u.stride);
-    float *w = f(u.stored + y * s.nx), *r = f(u.residual + y * s.nx), *g = f(u.object_sum + y * u.object_stride);
-    sweep(2 * s.nx, [&](Index i, auto part) {
-      const Vec vp = load(p + i, part), vo = load(o + i, part), model = cmul(vp, vo), stored = load(w + i, part),
-                residual = load(r + i, part);
-      const Vec overlap = fma(q0, model, fma(q1, stored, q2 * residual));
-      store(w + i, fma(s0, model, fma(s1, stored, s2 * residual)), part);
-      store(g + i, load(g + i, part) + conj_mul(vp, overlap), part);
-      store(r + i, conj_mul(vo, overlap), part);
-    });
-    float* l = u.illumination + y * u.object_stride;
-    Index x = 0;
-    for (; x + kLanes <= s.nx; x += kLanes)
-      store(l + x, load(l + x, Full{}) + abs2(load(p + 2 * x, Full{}), load(p + 2 * x + kLanes, Full{})), Full{});
-    for (; x < s.nx; ++x) l[x] += p[2 * x] * p[2 * x] + p[2 * x + 1] * p[2 * x + 1];
+  const float *p = f(u.p + y * s.nx), *o = f(u.object + y * u.stride), *r = f(u.residual + y * s.nx);
+  float *w = f(u.stored + y * s.nx), *g = f(u.object_sum + y * u.object_stride);
+  sweep(2 * s.nx, [&](Index i, auto part) {
+    const Vec vp = load(p + i, part), vo = load(o + i, part), model = cmul(vp, vo), stored = load(w + i, part),
+              residual = load(r + i, part);
+    const Vec overlap = fma(q0, model, fma(q1, stored, q2 * residual));
+    store(w + i, fma(s0, model, fma(s1, stored, s2 * residual)), part);
+    store(g + i, load(g + i, part) + conj_mul(vp, overlap), part);
+    if constexpr (kTerm) store(term + i, conj_mul(vo, overlap), part);
+  });
+  float* l = u.illumination + y * u.object_stride;
+  Index x = 0;
+  for (; x + kLanes <= s.nx; x += kLanes)
+    store(l + x, load(l + x, Full{}) + abs2(load(p + 2 * x, Full{}), load(p + 2 * x + kLanes, Full{})), Full{});
+  for (; x < s.nx; ++x) l[x] += p[2 * x] * p[2 * x] + p[2 * x + 1] * p[2 * x + 1];
+}
+
+void update(Shape s, RowRange range, const WaveUpdate& u) {
+  if (u.probe_sum == nullptr) {
+    for (Index y = range.begin; y < range.end; ++y) update_row<false>(s, y, u, nullptr);
+  } else if (!u.shift.identity && TransposedShift::fits(s)) {
+    TransposedShift transposed(s, u.shift, u.probe_sum, u.row);
+    for (Index y = range.begin; y < range.end; ++y) {
+      update_row<true>(s, y, u, transposed.next());
+      transposed.push(y);
+    }
+  } else {
+    for (Index y = range.begin; y < range.end; ++y) update_row<true>(s, y, u, f(u.term + y * s.nx));
+    cpu_kernels(level()).unshift_add(s, range, u.shift, u.term, u.probe_sum, u.row);
   }
 }
 

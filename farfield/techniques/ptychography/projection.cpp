@@ -156,7 +156,7 @@ private:
     State& s = pass.state;
     const Kernels& k = pass.model.kernels();
     const ProjectionKernels& projection = cpu_projection_kernels(k.isa);
-    const Index n = s.shape.size(), nx = s.shape.nx, stride = s.object_stride();
+    const Index n = s.shape.size(), stride = s.object_stride();
     Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
     Wave& wave = waves_[static_cast<std::size_t>(slot)];
     const Placement& place = s.placements[static_cast<std::size_t>(slot)];
@@ -207,15 +207,14 @@ private:
           const auto mm = static_cast<std::size_t>(m);
           for (int i = 0; i < count; ++i) {
             const FullBatch::Rows& piece = pieces[i];
-            const Index begin = std::max(rows.begin, piece.first), end = std::min(rows.end, piece.first + piece.count);
-            if (begin >= end) continue;
-            const Index at = begin * nx, in = (begin - piece.first) * stride;
-            projection.update({end - begin, nx}, {store, overlap, w.p[mm] + at, s.window(slot) + begin * stride, stride,
-                                                  wave.w.data() + m * n + at, w.psi[mm] + at, piece.object + in, stride,
-                                                  piece.illumination + in});
+            const RowRange part{std::max(rows.begin, piece.first), std::min(rows.end, piece.first + piece.count)};
+            if (part.begin >= part.end) continue;
+            projection.update(
+                s.shape, part,
+                {store, overlap, place.shift, w.p[mm], s.window(slot), stride, wave.w.data() + m * n, w.psi[mm],
+                 piece.object - piece.first * stride, stride, piece.illumination - piece.first * stride,
+                 m < moving ? batch_.probe_sum(thread) + m * n : nullptr, w.term.data(), w.row.data()});
           }
-          if (m < moving)
-            k.unshift_add(s.shape, rows, place.shift, w.psi[mm], batch_.probe_sum(thread) + m * n, w.row.data());
         });
   }
 

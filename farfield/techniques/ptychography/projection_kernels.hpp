@@ -13,17 +13,22 @@ struct WaveMix {
   float model = 0, stored = 0, residual = 0;
 };
 
-/// The second half of an iteration, for one mode of one pattern.
+/// The second half of an iteration, for one mode of one pattern. Tiles and windows begin at the tile's first row,
+/// whatever the range.
 struct WaveUpdate {
   WaveMix store, overlap;            ///< what is kept, and by how much the model misses what it should overlap with
+  SubPixelShift shift;
   const cfloat* p = nullptr;         ///< S probe
   const cfloat* object = nullptr;    ///< window
   Index stride = 0;
   cfloat* stored = nullptr;          ///< tile, in and out
-  cfloat* residual = nullptr;        ///< tile; on return conj(o) overlap
+  const cfloat* residual = nullptr;  ///< tile
   cfloat* object_sum = nullptr;      ///< window of object_stride, += conj(p) overlap
   Index object_stride = 0;
   float* illumination = nullptr;     ///< window of object_stride, += |p|^2
+  cfloat* probe_sum = nullptr;       ///< tile, += S^T (conj(o) overlap); null: not wanted
+  cfloat* term = nullptr;            ///< scratch tile
+  float* row = nullptr;              ///< scratch of row_scratch(nx), kept from range to range
 };
 
 struct ProjectionKernels {
@@ -32,7 +37,7 @@ struct ProjectionKernels {
   void (*wave)(Shape, RowRange, const SubPixelShift&, WaveMix, const cfloat* probe, const cfloat* object, Index stride,
                const cfloat* stored, cfloat* shifted, cfloat* psi, const cfloat* next, float* row);
 
-  void (*update)(Shape, const WaveUpdate&);
+  void (*update)(Shape, RowRange, const WaveUpdate&);
 
   /// change += conj(a) (b - a), weight += |a|^2 (imaginary parts zero): windows of the same stride into tiles.
   void (*overlap)(Shape, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight);

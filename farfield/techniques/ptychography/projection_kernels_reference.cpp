@@ -15,8 +15,8 @@ void wave(Shape s, RowRange range, const SubPixelShift& shift, WaveMix mix, cons
   for (Index i = range.begin * s.nx; i < range.end * s.nx; ++i) psi[i] = mix.model * psi[i] + mix.stored * stored[i];
 }
 
-void update(Shape s, const WaveUpdate& u) {
-  for (Index y = 0; y < s.ny; ++y)
+void update(Shape s, RowRange range, const WaveUpdate& u) {
+  for (Index y = range.begin; y < range.end; ++y)
     for (Index x = 0; x < s.nx; ++x) {
       const Index i = y * s.nx + x;
       const cfloat p = u.p[i], o = u.object[y * u.stride + x], model = cmul(p, o), stored = u.stored[i],
@@ -26,8 +26,9 @@ void update(Shape s, const WaveUpdate& u) {
       u.stored[i] = mixed(u.store);
       u.object_sum[y * u.object_stride + x] += conj_mul(p, overlap);
       u.illumination[y * u.object_stride + x] += math::abs2(p);
-      u.residual[i] = conj_mul(o, overlap);
+      u.term[i] = conj_mul(o, overlap);
     }
+  if (u.probe_sum != nullptr) reference_kernels().unshift_add(s, range, u.shift, u.term, u.probe_sum, u.row);
 }
 
 void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight) {
