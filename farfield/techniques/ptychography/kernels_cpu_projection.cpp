@@ -1,6 +1,8 @@
 // The kernels of projection_kernels.hpp for one instruction set. Stored waves come from main memory, everything else
 // from the level-2 cache; one pattern's waves are fetched while the previous pattern is transformed.
 
+#include <algorithm>
+
 #include "farfield/math/simd.hpp"
 #include "farfield/techniques/ptychography/projection_kernels.hpp"
 #include "farfield/techniques/ptychography/sub_pixel_shift_simd.hpp"
@@ -80,22 +82,33 @@ void update(Shape s, RowRange range, const WaveUpdate& u) {
   }
 }
 
-void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight) {
-  for (Index y = 0; y < s.ny; ++y) {
-    const float *pa = f(a + y * stride), *pb = f(b + y * stride);
-    float *c = f(change + y * s.nx), *w = f(weight + y * s.nx);
-    sweep(2 * s.nx, [&](Index i, auto part) {
-      const Vec va = load(pa + i, part);
-      store(c + i, load(c + i, part) + conj_mul(va, load(pb + i, part) - va), part);
-      store(w + i, load(w + i, part) + conj_mul(va, va), part);
-    });
+void add_windows(Shape s, const cfloat* d, const float* a, Index stride, const Index* offsets, Index count,
+                 cfloat* change, float* weight) {
+  constexpr Index kAtOnce = 8;  // windows for each pass over the sums
+  for (Index first = 0; first < count; first += kAtOnce) {
+    const Index some = std::min(kAtOnce, count - first);
+    const Index* at = offsets + first;
+    for (Index y = 0; y < s.ny; ++y) {
+      const float *from_d = f(d + y * stride), *from_a = a + y * stride;
+      float *c = f(change + y * s.nx), *w = weight + y * s.nx;
+      sweep(2 * s.nx, [&](Index i, auto part) {
+        Vec sum = load(c + i, part);
+        for (Index k = 0; k < some; ++k) sum = sum + load(from_d + 2 * at[k] + i, part);
+        store(c + i, sum, part);
+      });
+      sweep(s.nx, [&](Index i, auto part) {
+        Vec sum = load(w + i, part);
+        for (Index k = 0; k < some; ++k) sum = sum + load(from_a + at[k] + i, part);
+        store(w + i, sum, part);
+      });
+    }
   }
 }
 
 }  // namespace
 
 const ProjectionKernels& projection_kernels() {
-  static const ProjectionKernels table{wave, update, overlap};
+  static const ProjectionKernels table{wave, update, add_windows};
   return table;
 }
 

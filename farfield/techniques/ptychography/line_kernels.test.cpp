@@ -162,19 +162,21 @@ TEST_P(LineAndProjectionKernels, SlopesEqualReference) {
 TEST_P(LineAndProjectionKernels, ProjectionKernelsEqualReference) {
   const Shape s = GetParam().shape;
   const Index stride = s.nx + 5;
-  const auto probe = noise(s.ny, s.nx, 1), object = noise(s.ny, stride, 2), other = noise(s.ny, stride, 3);
+  const auto probe = noise(s.ny, s.nx, 1), object = noise(s.ny, stride, 2);
+  Array<float, 2> power({s.ny, stride});
+  for (Index i = 0; i < power.size(); ++i) power.data()[i] = std::norm(object.data()[i]);
   std::vector<float> row(static_cast<std::size_t>(row_scratch(s.nx)));
   for (const auto& shift : {sub_pixel_shift(0.3, 0.85), sub_pixel_shift(0, 0)}) {
-    std::vector<Array<cfloat, 2>> shifted, psi, stored, sum, overlap, weight, term, probe_sum;
+    std::vector<Array<cfloat, 2>> shifted, psi, stored, sum, overlap, term, probe_sum;
     const auto residual = noise(s.ny, s.nx, 5);
-    std::vector<Array<float, 2>> light;
+    std::vector<Array<float, 2>> light, weight;
     for (const auto* table : {&cpu_projection_kernels(GetParam().isa), &reference_projection_kernels()}) {
       shifted.push_back(probe.clone());
       psi.emplace_back(std::array<Index, 2>{s.ny, s.nx});
       stored.push_back(noise(s.ny, s.nx, 4));
       sum.push_back(noise(s.ny, stride, 6));
       overlap.push_back(noise(s.ny, s.nx, 7));
-      weight.push_back(noise(s.ny, s.nx, 8));
+      weight.emplace_back(std::array<Index, 2>{s.ny, s.nx}, 0.5F);
       light.emplace_back(std::array<Index, 2>{s.ny, stride});
       // In ranges, as a transform takes and gives rows.
       const Index cut = s.ny / 3;
@@ -199,7 +201,11 @@ TEST_P(LineAndProjectionKernels, ProjectionKernelsEqualReference) {
                        probe_sum.back().data(),
                        term.back().data(),
                        row.data()});
-      table->overlap(s, object.data(), other.data(), stride, overlap.back().data(), weight.back().data());
+      // Eleven windows, more than are added at once.
+      std::vector<Index> offsets;
+      for (Index k = 0; k < 11; ++k) offsets.push_back(k % 3 + (k % 2) * stride);
+      table->add_windows({s.ny - 1, s.nx}, object.data(), power.data(), stride, offsets.data(), 11,
+                         overlap.back().data(), weight.back().data());
     }
     expect_near(shifted[0].data(), shifted[1].data(), s.size(), "shifted");
     expect_near(psi[0].data(), psi[1].data(), s.size(), "wave");

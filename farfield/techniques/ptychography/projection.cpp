@@ -222,7 +222,7 @@ private:
     State& s = pass.state;
     const Kernels& k = pass.model.kernels();
     const Index n = s.shape.size(), stride = s.object_stride();
-    object_before_ = s.object.clone();
+    auto change_map = s.object.clone();  // the object before
     if (pass.update_object) {
       float strongest = 0;
       for (int m = 0; m < s.modes(); ++m) strongest += k.max_abs2(n, s.probe_mode(m));
@@ -236,28 +236,53 @@ private:
     }
     const int moving = moving_modes(pass);
     if (moving == 0) return;
-    std::vector<core::Array<cfloat, 3>> tiles;  // change and weight, by thread
-    for (int t = 0; t < pass.pool.size(); ++t) tiles.emplace_back(std::array<Index, 3>{2, s.shape.ny, s.shape.nx});
-    pass.pool.run([&](int thread) {
-      cfloat* tile = tiles[static_cast<std::size_t>(thread)].data();
-      for (const Index slot : batch_.share(thread)) {
-        const Placement& place = s.placements[static_cast<std::size_t>(slot)];
-        cpu_projection_kernels(k.isa).overlap(s.shape, object_before_.data() + place.oy * stride + place.ox,
-                                              s.window(slot), stride, tile, tile + n);
+    // sum over the windows of conj(O) (O' - O) and |O|^2: both as maps of the object first, windows are only added up.
+    core::Array<float, 2> weight_map(s.object.extents());
+    pass.pool.split(s.object.extent(0), [&](Index begin, Index end, int) {
+      for (Index i = begin * stride; i < end * stride; ++i) {
+        const cfloat before = change_map.data()[i];
+        weight_map.data()[i] = math::abs2(before);
+        change_map.data()[i] = math::conj_mul(before, s.object.data()[i] - before);
       }
     });
-    for (std::size_t t = 1; t < tiles.size(); ++t) k.axpy(2 * n, 1, tiles[t].data(), tiles[0].data());
-    pass.sharing.sum(std::span(tiles[0].data(), static_cast<std::size_t>(2 * n)));
-    const cfloat *change = tiles[0].data(), *weight = change + n;
+    struct Tiles {
+      core::Array<cfloat, 2> change;
+      core::Array<float, 2> weight;
+    };
+    std::vector<Tiles> tiles(static_cast<std::size_t>(pass.pool.size()));
+    pass.pool.run([&](int thread) {
+      Tiles& tile = tiles[static_cast<std::size_t>(thread)];
+      tile.change = core::Array<cfloat, 2>({s.shape.ny, s.shape.nx});
+      tile.weight = core::Array<float, 2>({s.shape.ny, s.shape.nx});
+      std::vector<Index> offsets;
+      for (const Index slot : batch_.share(thread)) {
+        const Placement& place = s.placements[static_cast<std::size_t>(slot)];
+        offsets.push_back(place.oy * stride + place.ox);
+      }
+      cpu_projection_kernels(k.isa).add_windows(s.shape, change_map.data(), weight_map.data(), stride, offsets.data(),
+                                                static_cast<Index>(offsets.size()), tile.change.data(),
+                                                tile.weight.data());
+    });
+    core::Array<cfloat, 2>& changes = tiles[0].change;
+    std::vector<double> weights(tiles[0].weight.data(), tiles[0].weight.data() + n);
+    for (std::size_t t = 1; t < tiles.size(); ++t) {
+      k.axpy(n, 1, tiles[t].change.data(), changes.data());
+      for (Index i = 0; i < n; ++i)
+        weights[static_cast<std::size_t>(i)] += static_cast<double>(tiles[t].weight.data()[i]);
+    }
+    pass.sharing.sum(std::span(changes.data(), static_cast<std::size_t>(n)));
+    pass.sharing.sum(std::span(weights));
+    const cfloat* change = changes.data();
     double mean = 0;
-    for (Index i = 0; i < n; ++i) mean += static_cast<double>(weight[i].real()) / static_cast<double>(n);
+    for (const double w : weights) mean += w / static_cast<double>(n);
     const double power = k.norm2(s.probe.size(), s.probe.data());
     const auto least = static_cast<float>(0.5 * mean) + 1e-30F,
                step = static_cast<float>(kProbePart * pass.options.probe_step);
     for (int m = 0; m < moving; ++m)
       for (Index i = 0; i < n; ++i) {
         cfloat& p = s.probe_mode(m)[i];
-        p += step / std::max(weight[i].real(), least) * (batch_.probe().data()[m * n + i] - math::cmul(p, change[i]));
+        p += step / std::max(static_cast<float>(weights[static_cast<std::size_t>(i)]), least) *
+             (batch_.probe().data()[m * n + i] - math::cmul(p, change[i]));
       }
     const float balance = static_cast<float>(std::sqrt(power / k.norm2(s.probe.size(), s.probe.data())));
     if (pass.update_object && balance > 0 && std::isfinite(balance)) {
@@ -270,7 +295,6 @@ private:
   std::vector<Wave> waves_;  ///< by slot
   std::vector<std::uint8_t> compared_;  ///< by slot: compared with the model itself in this pass
   FullBatch batch_;
-  core::Array<cfloat, 2> object_before_;
 };
 
 }  // namespace

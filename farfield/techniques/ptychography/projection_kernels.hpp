@@ -39,8 +39,10 @@ struct ProjectionKernels {
 
   void (*update)(Shape, RowRange, const WaveUpdate&);
 
-  /// change += conj(a) (b - a), weight += |a|^2 (imaginary parts zero): windows of the same stride into tiles.
-  void (*overlap)(Shape, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight);
+  /// change(y, x) += sum_k d(y, x) and weight(y, x) += sum_k a(y, x) over the windows of maps d and a, rows `stride`
+  /// apart, that begin at offsets[k], 0 <= k < count.
+  void (*add_windows)(Shape, const cfloat* d, const float* a, Index stride, const Index* offsets, Index count,
+                      cfloat* change, float* weight);
 };
 
 const ProjectionKernels& reference_projection_kernels();

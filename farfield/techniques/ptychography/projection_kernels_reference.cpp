@@ -31,19 +31,20 @@ void update(Shape s, RowRange range, const WaveUpdate& u) {
   if (u.probe_sum != nullptr) reference_kernels().unshift_add(s, range, u.shift, u.term, u.probe_sum, u.row);
 }
 
-void overlap(Shape s, const cfloat* a, const cfloat* b, Index stride, cfloat* change, cfloat* weight) {
-  for (Index y = 0; y < s.ny; ++y)
-    for (Index x = 0; x < s.nx; ++x) {
-      const cfloat va = a[y * stride + x], vb = b[y * stride + x];
-      change[y * s.nx + x] += conj_mul(va, vb - va);
-      weight[y * s.nx + x] += math::abs2(va);
-    }
+void add_windows(Shape s, const cfloat* d, const float* a, Index stride, const Index* offsets, Index count,
+                 cfloat* change, float* weight) {
+  for (Index k = 0; k < count; ++k)
+    for (Index y = 0; y < s.ny; ++y)
+      for (Index x = 0; x < s.nx; ++x) {
+        change[y * s.nx + x] += d[offsets[k] + y * stride + x];
+        weight[y * s.nx + x] += a[offsets[k] + y * stride + x];
+      }
 }
 
 }  // namespace
 
 const ProjectionKernels& reference_projection_kernels() {
-  static const ProjectionKernels table{wave, update, overlap};
+  static const ProjectionKernels table{wave, update, add_windows};
   return table;
 }
 
