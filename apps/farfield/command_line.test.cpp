@@ -145,11 +145,13 @@ TEST_F(CommandLineTest, AWrongValueNamesThePlaceItCameFrom) {
   EXPECT_EQ(config("alpha = 7\n"), "option alpha = 7 must be a number from -1 to 1 (" + path + ":1)");
   EXPECT_EQ(config("[table]\n"), "unknown option table (" + path + ":1)");
   EXPECT_EQ(config("alpha = \n").substr(0, 8), "not TOML");
+  EXPECT_EQ(config("alpha = [1, }\n").substr(0, 8), "not TOML");  // toml++ alone would go on after its assertion
+  EXPECT_NE(config("out = \"\xc3\xa9\"\n").find("ASCII"), std::string::npos);
 }
 
 TEST_F(CommandLineTest, PrintedOptionsCanBeReadBack) {
   const core::OptionValues given{{"probe-modes", std::int64_t{4}},
-                                 {"note", std::string("a \"b\" \\ \n")},
+                                 {"note", std::string("a \"b\" \\ \n \xc2\xb5m \xe2\x82\xac \xf0\x9f\x94\xac")},
                                  {"powers", std::vector<double>{1, 2.5}},
                                  {"refine-positions", true},
                                  {"alpha", 1.0}};

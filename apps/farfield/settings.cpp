@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <cstdlib>
 
 #include "farfield/io/atomic_file.hpp"
+#include "farfield/io/toml.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -37,13 +37,8 @@ core::OptionValue value_of(const std::string& name, const toml::node& node) {
 
 core::OptionValues read_config(const std::string& path, const Command& command) {
   const auto bytes = io::read_file(path, kLargestConfig);
-  toml::table table;
-  try {
-    table = toml::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-  } catch (const toml::parse_error& e) {
-    throw Error(ErrorCode::corrupt_data, fmt::format("not TOML: {}", e.description()))
-        .at(fmt::format("{}:{}", path, e.source().begin.line));
-  }
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const toml::table table = io::parse_toml(text, path, "an option file");
   core::OptionValues values;
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
@@ -62,16 +57,30 @@ core::OptionValues read_config(const std::string& path, const Command& command) 
   return values;
 }
 
-std::string toml_value(const core::OptionValue& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) {
-    std::string quoted = "\"";
-    for (const char c : *text) {
-      if (c == '"' || c == '\\') quoted += '\\';
-      if (static_cast<unsigned char>(c) < 0x20) quoted += fmt::format("\\u{:04x}", static_cast<int>(c));
-      else quoted += c;
+/// UTF-8 as TOML escapes, since option files are ASCII; bytes that are not UTF-8 become U+FFFD.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
+    const unsigned char c = byte(i);
+    const std::size_t length = c < 0x80 ? 1 : c >> 5 == 0x6 ? 2 : c >> 4 == 0xE ? 3 : c >> 3 == 0x1E ? 4 : 0;
+    bool valid = length > 0 && i + length <= text.size();
+    std::uint32_t point = length <= 1 ? c : c & (0xFFU >> (length + 1));
+    for (std::size_t k = 1; valid && k < length; ++k) {
+      valid = byte(i + k) >> 6 == 0x2;
+      point = point << 6 | (byte(i + k) & 0x3FU);
     }
-    return quoted + "\"";
+    if (!valid) point = 0xFFFD;
+    if (point == '"' || point == '\\') out += {'\\', static_cast<char>(point)};
+    else if (point >= 0x20 && point < 0x7F) out += static_cast<char>(point);
+    else out += point <= 0xFFFF ? fmt::format("\\u{:04x}", point) : fmt::format("\\U{:08x}", point);
+    i += valid ? length : 1;
   }
+  return out;
+}
+
+std::string toml_value(const core::OptionValue& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) return '"' + escaped(*text) + '"';
   if (const auto* list = std::get_if<std::vector<double>>(&value)) return fmt::format("[{}]", fmt::join(*list, ", "));
   return core::to_text(value);
 }

@@ -7,22 +7,8 @@
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/recipe/recipe.hpp"
 #include "farfield/io/recipe/shipped.hpp"
+#include "farfield/io/toml.hpp"
 #include "farfield/io/units.hpp"
-
-// toml++ 3.3 asserts on some malformed texts, `[1, }` among them, and with NDEBUG goes on in an undefined state.
-// Here its assertions are errors in every build; the name of its namespace is changed so that the linker does not
-// mix this copy with one that is compiled elsewhere.
-namespace farfield::io::recipe {
-namespace {
-[[noreturn]] void assertion_failed() {
-  throw core::Error(core::ErrorCode::invalid_argument, "not TOML: a bracket, brace or key is out of place");
-}
-}  // namespace
-}  // namespace farfield::io::recipe
-#undef NDEBUG
-#define TOML_ASSERT(expr) ((expr) ? static_cast<void>(0) : ::farfield::io::recipe::assertion_failed())
-#define toml farfield_recipe_toml
-#include <toml++/toml.h>
 
 namespace farfield::io::recipe {
 
@@ -106,23 +92,6 @@ private:
   const std::string* source_;
   std::vector<std::string> known_;
 };
-
-// toml++ 3.3 is undefined for some characters beyond ASCII outside of texts, and only it knows where those begin.
-void check_characters(const std::string& text, const std::string& source) {
-  std::size_t line = 1;
-  for (std::size_t at = 0; at < text.size(); ++line) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::size_t first = std::min(text.find_first_not_of(" \t", at), end);
-    const bool ascii =
-        std::none_of(text.begin() + static_cast<std::ptrdiff_t>(at), text.begin() + static_cast<std::ptrdiff_t>(end),
-                     [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
-    if (!ascii && (first == end || text[first] != '#'))
-      throw Error(ErrorCode::invalid_argument,
-                  "a recipe is ASCII but for lines of comment; in texts write um for \u00b5m, or \\uXXXX")
-          .at(fmt::format("{}, line {}", source, line));
-    at = end + 1;
-  }
-}
 
 enum class Kind { length, energy, plain };
 
@@ -218,16 +187,7 @@ void check_files(const Recipe& r, const std::string& source) {
 }  // namespace
 
 Recipe parse(const std::string& text, const std::string& source) {
-  check_characters(text, source);
-  toml::table root;
-  try {
-    root = toml::parse(text, source);
-  } catch (const toml::parse_error& e) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("not TOML: {}", e.description()))
-        .at(fmt::format("{}, line {}", source, e.source().begin.line));
-  } catch (Error& e) {
-    throw e.at(source);
-  }
+  const toml::table root = parse_toml(text, source, "a recipe");
   Table t(root, "", source);
   Recipe r;
   r.name = t.text("name");

@@ -43,7 +43,7 @@ public:
     ModulusSums total;
     Index visited = 0, updates = 0;
     // Threads work in different regions, each on batches of its own, and meet when the probe is due.
-    const Index lanes = lanes_for(pass.pool.size()), each = std::max<Index>(1, for_probe / (lanes * size));
+    const Index lanes = lanes_for(pass.pool.size()), each = std::max<Index>(1, for_probe / (lanes * size * processes));
     auto batches = make_batches(pass.slots, pass.state, size, choice, pass.random);
     for (const Round& round : make_rounds(std::move(batches), pass.state, lanes, each)) {
       total += update_.update_object(pass, round, {1, damping, true, o.object_step}, kObjectSample);
@@ -73,7 +73,7 @@ private:
   /// The mean |O|^2 behind the probe's step changes slowly from pattern to pattern: a few tell it.
   static constexpr Index kObjectSample = 8;
   /// Most updates of the probe in a pass of several processes.
-  static constexpr Index kProbeUpdates = 16;
+  static constexpr Index kProbeUpdates = 32;
   BatchUpdate update_;
 };
 
