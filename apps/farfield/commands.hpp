@@ -15,6 +15,10 @@ Command combine_command(const technique::TechniqueInfo& technique, const techniq
 Command simulate_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
 
 Command convert_command();
+Command serve_command();
+Command login_command();
+Command logout_command();
+Command whoami_command();
 Command technique_list_command();
 Command technique_schema_command();
 /// JSON Schema of a verb's options.

@@ -22,7 +22,8 @@ std::vector<Command> verb_commands() {
 
 std::vector<Command> all_commands() {
   auto commands = verb_commands();
-  for (auto& command : {convert_command(), technique_list_command(), technique_schema_command(), help_command()})
+  for (auto& command : {convert_command(), serve_command(), login_command(), logout_command(), whoami_command(),
+                        technique_list_command(), technique_schema_command(), help_command()})
     commands.push_back(command);
   return commands;
 }

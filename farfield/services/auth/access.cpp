@@ -43,6 +43,12 @@ Principal Access::identify(const net::Request& request) const {
   return {claims->subject, claims->client, claims->grant, claims->scopes};
 }
 
+Principal Access::admit(const net::Request& request) const {
+  Principal who = identify(request);
+  decided(who, "", request.method + " " + request.route, "allowed");
+  return who;
+}
+
 bool Access::permits(const Principal& who, const Scope& what) const {
   const bool covered = std::any_of(who.scopes.begin(), who.scopes.end(), [&](const Scope& held) {
     return held.covers(what) || (held.word == kAllRights && held.experiment.empty());

@@ -23,6 +23,8 @@ public:
 
   /// Throws `unauthenticated`: no bearer token, or not a good one.
   Principal identify(const net::Request& request) const;
+  /// The same for what everybody with a good token may do; logged as allowed.
+  Principal admit(const net::Request& request) const;
 
   /// Throws `forbidden` unless both hold: the token's scopes cover it (the scope itself, or "farfield", which stands
   /// for all that the subject may do), and the subject may do it now.

@@ -103,6 +103,8 @@ std::optional<User> Directory::user(const std::string& id) const {
   return User{id, row.text(0), row.integer(1) != 0, row.integer(2) != 0};
 }
 
+bool Directory::has_users() const { return !database_.query("SELECT 1 FROM auth_user LIMIT 1").empty(); }
+
 bool Directory::check_password(const std::string& id, const std::string& password) {
   // What a user without a password is compared with, so that the time does not tell who exists.
   static const std::string nobody = hash_password(random_hex(16));

@@ -38,6 +38,7 @@ public:
   void set_password(const std::string& id, const std::string& password);
   void set_disabled(const std::string& id, bool disabled);
   std::optional<User> user(const std::string& id) const;
+  bool has_users() const;
   /// After 5 wrong passwords each further one waits twice as long, up to 15 minutes: `unavailable`. False takes as
   /// long for a user that does not exist as for a wrong password.
   bool check_password(const std::string& id, const std::string& password);

@@ -135,7 +135,7 @@ json revocation(const RevocationList::Entry& entry) {
 
 /// The pushed list: all that is revoked now, then each as it happens.
 net::Response follow_revocations(const net::Request& request, Access& access) {
-  (void)access.identify(request);  // everybody with a good token: the ids say nothing about whom
+  (void)access.admit(request);  // everybody with a good token: the ids say nothing about whom
   auto stream = std::make_shared<net::EventStream>(8 << 20);
   const auto send = [weak = std::weak_ptr(stream)](const RevocationList::Entry& entry) {
     if (const auto s = weak.lock()) s->send({revocation(entry).dump(), "revoked", std::to_string(entry.number)});

@@ -26,7 +26,7 @@ void add_experiments(net::Router& router, Access& access) {
   Directory& directory = access.issuer().directory();
   const std::string all{kAllRights};
   router.get("/api/v1/whoami", [&](const net::Request& r) {
-    const auto who = access.identify(r);
+    const auto who = access.admit(r);
     return json_response({{"subject", who.subject}, {"client", who.client}, {"scope", format_scopes(who.scopes)}});
   });
   router.get("/api/v1/experiments", access.guard(all, [&directory](const net::Request& r, const Principal& who) {
