@@ -48,7 +48,9 @@ int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, c
 Command combine_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
   std::vector<std::string> inputs;
   for (std::size_t i = 0; i < verb.inputs.size(); ++i)
-    inputs.push_back(verb.inputs.size() == 1 ? "PRODUCT" : std::string(1, static_cast<char>('A' + i)));
+    inputs.push_back(verb.inputs[i].ends_with("...") ? "PRODUCT..."
+                     : verb.inputs.size() == 1       ? "PRODUCT"
+                                                     : std::string(1, static_cast<char>('A' + i)));
   return {
       {technique.name, verb.name},
       verb.summary,

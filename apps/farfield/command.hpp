@@ -28,7 +28,8 @@ struct Session {
 struct Command {
   std::vector<std::string> words;        ///< {"statistics", "mean"}
   std::string summary;                   ///< one line
-  std::vector<std::string> inputs;       ///< names of the positional arguments, in order; "[NAME]" may be left out
+  std::vector<std::string> inputs;       ///< names of the positional arguments, in order; "[NAME]" may be left out,
+                                    ///< "NAME..." (the last) is one or more
   std::vector<core::OptionSchema> options;
   std::function<int(const Arguments&, const Session&)> run;  ///< returns the exit code; may throw core::Error
 

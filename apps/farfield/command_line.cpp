@@ -57,6 +57,7 @@ public:
     out.command = chosen.command;
     for (const auto& input : chosen.inputs)
       if (!input.empty()) out.inputs.push_back(input);
+    out.inputs.insert(out.inputs.end(), chosen.more.begin(), chosen.more.end());
     for (auto& [name, flag] : chosen.flags)
       if (flag.option->count() > 0) out.flags[name] = flag.is_boolean ? (flag.on ? "true" : "false") : flag.text;
     out.config_file = chosen.config_file;
@@ -74,6 +75,7 @@ private:
   struct Leaf {
     const Command* command = nullptr;
     std::deque<std::string> inputs;  // does not move what CLI11 points to
+    std::vector<std::string> more;   // of a last input "NAME..."
     std::map<std::string, Flag> flags;
     std::string config_file;
     bool print_config = false;
@@ -109,6 +111,10 @@ private:
     leaf.command = &command;
     for (const auto& input : command.inputs) {
       const bool optional = input.starts_with("[");
+      if (takes_more(input)) {
+        at->add_option(input.substr(0, input.size() - 3), leaf.more);
+        continue;
+      }
       leaf.inputs.emplace_back();
       at->add_option(optional ? input.substr(1, input.size() - 2) : input, leaf.inputs.back());
     }
@@ -153,11 +159,14 @@ private:
                     near ? "did you mean " + *near + "?" : fmt::format("there are: {}", fmt::join(known, ", "))));
   }
 
+  static bool takes_more(const std::string& input) { return input.ends_with("..."); }
+
   static void check_inputs(const CommandLine& line) {
     std::size_t least = 0;
     for (const auto& name : line.command->inputs) least += name.starts_with("[") ? 0 : 1;
     if (line.print_config) return;
-    if (line.inputs.size() < least || line.inputs.size() > line.command->inputs.size())
+    const bool more = !line.command->inputs.empty() && takes_more(line.command->inputs.back());
+    if (line.inputs.size() < least || (!more && line.inputs.size() > line.command->inputs.size()))
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("`farfield {}` takes {}; {} given", line.command->name(),
                               line.command->inputs.empty() ? "no argument"

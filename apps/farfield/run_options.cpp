@@ -134,7 +134,9 @@ const core::BoundSchema<OutOptions>& out_folder_schema() {
 const core::BoundSchema<OutOptions>& out_file_schema() {
   static const auto schema = [] {
     core::BoundSchema<OutOptions> s;
-    s.add("out", &OutOptions::out, "file for the scan (.cxi); the truth goes beside it (.truth.cxi)",
+    s.add("out", &OutOptions::out,
+          "file for the scan: .cxi, .imm (compressed) or .bin (events of a Rigaku detector); the truth goes beside it "
+          "(.truth.cxi)",
           {.group = kOutput});
     return s;
   }();

@@ -1,4 +1,4 @@
-// farfield <technique> simulate --out scan.cxi: streamed to disk, the truth beside it.
+// farfield <technique> simulate --out FILE: streamed to disk, the truth beside it.
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -6,8 +6,8 @@
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
 #include "apps/farfield/run_options.hpp"
+#include "farfield/io/frame_writer.hpp"
 #include "farfield/io/product_file.hpp"
-#include "farfield/io/scan_file.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -17,7 +17,8 @@ using core::Error;
 using core::ErrorCode;
 
 fs::path truth_path(fs::path scan) {
-  if (scan.extension() == ".cxi") scan.replace_extension();
+  const auto ending = scan.extension();
+  if (ending == ".cxi" || ending == ".imm" || ending == ".bin") scan.replace_extension();
   return scan += ".truth.cxi";
 }
 
@@ -29,17 +30,17 @@ void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, con
   const auto simulation =
       verb.simulate(given, {&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0});
   const auto& acquisition = simulation->acquisition();
-  io::ScanWriter writer(path, acquisition, acquisition.scan.expected_frames);
+  const auto writer = io::make_frame_writer(path, acquisition);
   core::Index frames = 0;
   const auto take = [&](const model::FrameBatch& batch) {
-    writer.append(batch.frames, batch.values);
+    writer->append(batch);
     frames += static_cast<core::Index>(batch.frames.size());
     console.reading(frames, acquisition.scan.expected_frames);
   };
   while (simulation->next(session.stop, take)) {}
   if (session.stop.stop_requested())
     throw Error(ErrorCode::cancelled, fmt::format("interrupted after {} frames; nothing was written", frames));
-  writer.commit();
+  writer->commit();
 
   auto truth = simulation->truth();
   truth.provenance.try_emplace("seed", std::to_string(common.seed));
@@ -59,7 +60,7 @@ int simulate(const technique::TechniqueInfo& info, const technique::Verb& verb, 
   try {
     if (out.empty())
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("`farfield {} {}` needs --out FILE.cxi", info.name, verb.name));
+                  fmt::format("`farfield {} {}` needs --out FILE (.cxi, .imm or .bin)", info.name, verb.name));
     simulate_to(out, info, verb, part(arguments.given, verb.options), common, console, session);
     return core::kExitOk;
   } catch (const Error& e) {

@@ -9,6 +9,7 @@
 #include "farfield/io/foreign_product.hpp"
 #include "farfield/io/hdf5/file.hpp"
 #include "farfield/io/npz/npy.hpp"
+#include "farfield/io/xpcs/qmap_file.hpp"
 #include "farfield/io/xpcs/result_file.hpp"
 
 namespace farfield::io {
@@ -16,7 +17,8 @@ namespace farfield::io {
 void write_product(const std::filesystem::path& path, const model::Product& product) {
   const auto suffix = path.extension();
   const bool eight_id = suffix == ".h5" || suffix == ".hdf" || suffix == ".hdf5";
-  if (eight_id && product.technique == "xpcs") return xpcs::write_result(path, product);
+  if (eight_id && product.technique == "xpcs")
+    return product.verb == "qmap" ? xpcs::write_qmap(path, product) : xpcs::write_result(path, product);
   cxi::write_product(path, product);
 }
 

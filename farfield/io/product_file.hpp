@@ -10,7 +10,8 @@ namespace farfield::io {
 /// Writes a product as CXI 1.6 (layout: README.md): the object is entry_1/image_1, the probe is the
 /// illumination of source_1, positions are sample translations, and every dataset stands in
 /// entry_1/farfield with its type, shape, unit and axes. Numbers and provenance are kept.
-/// Products of technique "xpcs" in a file .h5, .hdf or .hdf5 get the layout of APS 8-ID instead (xpcs/README.md).
+/// Products of technique "xpcs" in a file .h5, .hdf or .hdf5 get the layout of APS 8-ID instead (xpcs/README.md),
+/// q-maps that of a q-map file.
 /// Atomic: the file appears complete or not at all. Throws `io`, `resource_exhausted`, `invalid_argument`.
 void write_product(const std::filesystem::path& path, const model::Product& product);
 

@@ -96,7 +96,8 @@ struct Simulation : model::FrameSource {
 };
 
 /// One thing a technique can do. Exactly one of the three makers is set; `inputs` says what it takes:
-/// {"frames"}, {"frames", "qmap"} (with a map of the pixels), {"product", "product"} or {} (a simulation).
+/// {"frames"}, {"frames", "qmap"} (with a map of the pixels), {"product", "product"}, {"product..."} (one or
+/// more) or {} (a simulation, a product from options alone).
 struct Verb {
   std::string name;  ///< "reconstruct"
   std::string summary;  ///< one line

@@ -2,6 +2,7 @@
 
 #include "farfield/techniques/xpcs/correlate.hpp"
 #include "farfield/techniques/xpcs/options.hpp"
+#include "farfield/techniques/xpcs/product_verbs.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 #include "farfield/techniques/xpcs/two_time_analysis.hpp"
 
@@ -12,39 +13,40 @@ const technique::TechniqueInfo& info() {
       .name = "xpcs",
       .summary = "X-ray photon correlation spectroscopy: how fast speckle patterns change",
       .references = {"10.1063/1.1287637", "10.1088/0954-8998/2/4/002", "10.1364/OE.11.002268"},
-      .verbs = {{.name = "correlate",
-                 .summary = "g2 of each bin of a q-map over multi-tau or linear delays",
-                 .options = correlate_schema(),
-                 .inputs = {"frames"},
-                 .outputs = {result::kDelay, result::kG2, result::kG2Error, result::kSaxs1d, result::kSaxs2d,
-                             result::kFrameSum},
-                 .sparse_frames = true,
-                 .raw_frames = true,
-                 .analyse =
-                     [](const core::OptionValues& values, const technique::Resources& resources) {
-                       return make_correlate(correlate_schema().make(values), resources);
-                     }},
-                {.name = "twotime",
-                 .summary = "two-time correlation c2 of each bin of a q-map, its g2, ageing and cuts",
-                 .options = twotime_schema(),
-                 .inputs = {"frames"},
-                 .outputs = {result::kBins, result::kDelay, result::kC2G2, result::kSaxs1d, result::kFrameSum},
-                 .sparse_frames = true,
-                 .raw_frames = true,
-                 .analyse =
-                     [](const core::OptionValues& values, const technique::Resources& resources) {
-                       return make_two_time(twotime_schema().make(values), resources);
-                     }},
-                {.name = "saxs",
-                 .summary = "scattering curves and images over a q-map, in windows of time",
-                 .options = saxs_schema(),
-                 .inputs = {"frames"},
-                 .outputs = {result::kSaxs1d, result::kSaxs1dPartial, result::kSaxs2d, result::kFrameSum},
-                 .sparse_frames = true,
-                 .raw_frames = true,
-                 .analyse = [](const core::OptionValues& values, const technique::Resources& resources) {
-                   return make_saxs(saxs_schema().make(values), resources);
-                 }}}};
+      .verbs = with_product_verbs(
+          {{.name = "correlate",
+            .summary = "g2 of each bin of a q-map over multi-tau or linear delays",
+            .options = correlate_schema(),
+            .inputs = {"frames"},
+            .outputs = {result::kDelay, result::kG2, result::kG2Error, result::kSaxs1d, result::kSaxs2d,
+                        result::kFrameSum},
+            .sparse_frames = true,
+            .raw_frames = true,
+            .analyse =
+                [](const core::OptionValues& values, const technique::Resources& resources) {
+                  return make_correlate(correlate_schema().make(values), resources);
+                }},
+           {.name = "twotime",
+            .summary = "two-time correlation c2 of each bin of a q-map, its g2, ageing and cuts",
+            .options = twotime_schema(),
+            .inputs = {"frames"},
+            .outputs = {result::kBins, result::kDelay, result::kC2G2, result::kSaxs1d, result::kFrameSum},
+            .sparse_frames = true,
+            .raw_frames = true,
+            .analyse =
+                [](const core::OptionValues& values, const technique::Resources& resources) {
+                  return make_two_time(twotime_schema().make(values), resources);
+                }},
+           {.name = "saxs",
+            .summary = "scattering curves and images over a q-map, in windows of time",
+            .options = saxs_schema(),
+            .inputs = {"frames"},
+            .outputs = {result::kSaxs1d, result::kSaxs1dPartial, result::kSaxs2d, result::kFrameSum},
+            .sparse_frames = true,
+            .raw_frames = true,
+            .analyse = [](const core::OptionValues& values, const technique::Resources& resources) {
+              return make_saxs(saxs_schema().make(values), resources);
+            }}})};
   return value;
 }
 
