@@ -79,8 +79,18 @@ awaitable<bool> write(Link& link, std::string_view bytes) {
   co_return true;
 }
 
-/// Stops early, without an error, when the peer answers before it has everything: it will say why.
-awaitable<void> write_source(Link& link, BodySource& source, std::optional<std::uint64_t> length) {
+/// A body on its way out while the response may come in already: a peer that refuses does not wait for the end.
+struct Sending {
+  explicit Sending(Link& l) : link(l), ended(l.io, SteadyTime::max()) {}
+  Link& link;
+  bool answered = false;  ///< set by the reader: stop
+  bool whole = false, done = false;
+  std::exception_ptr failure;  ///< of the source
+  asio::steady_timer ended;
+};
+
+awaitable<bool> write_pieces(Sending& sending, BodySource& source, std::optional<std::uint64_t> length) {
+  Link& link = sending.link;
   const auto piece = std::make_unique_for_overwrite<std::byte[]>(kPiece);
   std::uint64_t left = length.value_or(UINT64_MAX);
   while (left > 0) {
@@ -92,10 +102,23 @@ awaitable<void> write_source(Link& link, BodySource& source, std::optional<std::
     if (!length) sent = co_await write(link, format_chunk_head(n));
     if (sent) sent = co_await write(link, bytes);
     if (sent && !length) sent = co_await write(link, "\r\n");
-    if (!sent || link.stream->readable()) co_return;
+    if (!sent || sending.answered) co_return false;
   }
   if (length && left > 0) throw Error(ErrorCode::io, fmt::format("the body of a request ended {} bytes early", left));
-  if (!length) co_await write(link, kLastChunk);
+  bool ended = true;
+  if (!length) ended = co_await write(link, kLastChunk);
+  co_return ended;
+}
+
+awaitable<void> write_source(Sending& sending, BodySource& source, std::optional<std::uint64_t> length) {
+  try {
+    sending.whole = co_await write_pieces(sending, source, length);
+  } catch (...) {
+    sending.failure = std::current_exception();
+    sending.link.stream->abort();  // the reader must not wait for an answer
+  }
+  sending.done = true;
+  sending.ended.cancel();
 }
 
 awaitable<bool> read_more(Link& link, error_code& error) {
@@ -160,16 +183,29 @@ awaitable<Outcome> read_response(Link& link, const ClientOptions& options, bool 
 awaitable<void> exchange(Link& link, const ClientOptions& options, const Url& origin, const ClientRequest& request,
                          BodySink* sink, std::optional<Outcome>& outcome) {
   const std::string what = fmt::format("{} {}{}", request.method, origin.origin(), request.target);
+  const bool to_head = request.method == "HEAD";
   bool whole = co_await write(link, head_of(request, origin));
-  if (whole && request.source != nullptr) {
-    co_await write_source(link, *request.source, request.length);
-    whole = false;  // it may have ended early: such a connection is not used again
-  } else if (whole) {
-    whole = co_await write(link, request.body);
+  if (request.source == nullptr) {
+    if (whole) whole = co_await write(link, request.body);
+    outcome = co_await read_response(link, options, to_head, sink, what);  // a refusal may have come all the same
+    if (!whole) outcome->reusable = false;
+    co_return;
   }
-  // A refusal may have come although not everything could be sent.
-  outcome = co_await read_response(link, options, request.method == "HEAD", sink, what);
-  if (!whole && !(request.source != nullptr && outcome->response.ok())) outcome->reusable = false;
+  Sending sending(link);
+  std::exception_ptr failure;
+  asio::co_spawn(link.io, write_source(sending, *request.source, request.length), asio::detached);
+  try {
+    outcome = co_await read_response(link, options, to_head, sink, what);
+    outcome->reusable = outcome->reusable && sending.whole;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  sending.answered = true;
+  if (!sending.done) link.stream->abort();  // the peer may have stopped reading
+  error_code woken;
+  while (!sending.done) co_await sending.ended.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  if (sending.failure) std::rethrow_exception(sending.failure);
+  if (failure) std::rethrow_exception(failure);
 }
 
 awaitable<void> open(Link& link, const Url& origin) {

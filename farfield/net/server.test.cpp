@@ -167,6 +167,15 @@ TEST(Server, ARefusedUploadSaysWhy) {
     const auto response = client.send({.method = "PUT", .target = target, .source = &source, .length = 100'000'000});
     EXPECT_EQ(response.status, status);
   }
+  struct Broken final : BodySource {
+    std::size_t read(std::span<std::byte>) override { throw Error(ErrorCode::io, "bad sector"); }
+  } broken;
+  try {
+    client.send({.method = "PUT", .target = "/full", .source = &broken, .length = 10});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "bad sector");
+  }
   EXPECT_EQ(client.send({.target = "/hello"}).status, 200);
 }
 
