@@ -1,6 +1,7 @@
 #include "farfield/techniques/ptychography/batch_update.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace farfield::techniques::ptychography {
@@ -73,7 +74,7 @@ void BatchUpdate::visit(Pass& pass, const Box& box, Index slot, bool sample_obje
   ++share.patterns;
   if (!sample_object2) return;
   ++share.sampled;
-  for (Index y = 0; y < s.shape.ny; ++y) k.add_abs2(s.shape.nx, window + y * stride, &share.object2(y, 0));
+  for (Index y = 0; y < s.shape.ny; ++y) k.add_abs2(s.shape.nx, 1, window + y * stride, &share.object2(y, 0));
 }
 
 void BatchUpdate::update_apart(Pass& pass, const Batch& batch, const ObjectStep& how, Index object2_stride,
@@ -83,15 +84,29 @@ void BatchUpdate::update_apart(Pass& pass, const Batch& batch, const ObjectStep&
   Share& share = shares_[static_cast<std::size_t>(thread)];
   const Box box = box_of(batch, s);
   share.make_room(box);
-  for (std::size_t i = 0; i < batch.size(); ++i)
+  const bool by_pattern = how.length == Length::by_pattern;
+  if (by_pattern && share.kept.size() < batch.size()) share.kept.resize(batch.size());
+  for (std::size_t i = 0; i < batch.size(); ++i) {
     visit(pass, box, batch[i], static_cast<Index>(i) % object2_stride == 0, thread);
+    if (!by_pattern) continue;
+    const Workspace& w = pass.workspaces[static_cast<std::size_t>(thread)];
+    auto& kept = share.kept[i];
+    const std::array<Index, 4> extents{2, s.modes(), s.shape.ny, s.shape.nx};
+    if (kept.extents() != extents) kept = core::Array<cfloat, 4>(extents);
+    for (std::size_t m = 0; m < w.psi.size(); ++m) {
+      std::copy_n(w.psi[m], s.shape.size(), &kept(0, static_cast<Index>(m), 0, 0));
+      std::copy_n(w.p[m], s.shape.size(), &kept(1, static_cast<Index>(m), 0, 0));
+    }
+  }
   const Index height = box.height(), width = box.width(), area = height * width;
   const float strongest = pass.update_object ? k.largest(area, share.illumination.data()) : 0;
   if (strongest > 0) {
     const cfloat* g = share.object.data();
     const StepSums sums =
         k.direction(area, 1, &g, share.illumination.data(), how.keep, how.floor * strongest, share.object.data());
-    const double step = how.step * (!how.optimal ? 1 : sums.aa > 0 ? sums.a_chi / sums.aa : 0);
+    const double length = how.length != Length::by_batch ? 1 : sums.aa > 0 ? sums.a_chi / sums.aa : 0;
+    const double step = how.step * length;
+    if (by_pattern) scale_by_pattern(pass, batch, box, share);
     const core::View<const cfloat, 2> delta(share.object.data(), {height, width});
     object_acceleration_.add_rows(k, s.object.view(), box.y0, box.x0, delta, static_cast<float>(step),
                                   object_acceleration_.rms(k, delta), 0, height);
@@ -100,8 +115,31 @@ void BatchUpdate::update_apart(Pass& pass, const Batch& batch, const ObjectStep&
   std::fill_n(share.illumination.begin(), area, 0.0F);
 }
 
+void BatchUpdate::scale_by_pattern(Pass& pass, const Batch& batch, const Box& box, Share& share) {
+  const State& s = pass.state;
+  const Kernels& k = pass.model.kernels();
+  const Index width = box.width();
+  const auto area = static_cast<std::size_t>(box.height() * width);
+  if (share.lengths.size() < area) share.lengths.resize(area);
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const Placement& place = s.placements[static_cast<std::size_t>(batch[i])];
+    const Index at = (place.oy - box.y0) * width + place.ox - box.x0;
+    const auto& kept = share.kept[i];
+    StepSums sums;
+    for (int m = 0; m < s.modes(); ++m)
+      sums += k.object_step_sums(s.shape, &kept(0, m, 0, 0), &kept(1, m, 0, 0), share.object.data() + at, width);
+    const double length = sums.aa > 0 ? std::max(0.0, sums.a_chi / sums.aa) : 0.0;
+    for (int m = 0; m < s.modes(); ++m)
+      for (Index y = 0; y < s.shape.ny; ++y)
+        k.add_abs2(s.shape.nx, static_cast<float>(length), &kept(1, m, y, 0), share.lengths.data() + at + y * width);
+  }
+  for (std::size_t i = 0; i < area; ++i)
+    share.object[i] *= share.illumination[i] > 0 ? std::exchange(share.lengths[i], 0.0F) / share.illumination[i] : 0.0F;
+}
+
 void BatchUpdate::update_together(Pass& pass, const Batch& batch, const ObjectStep& how, Index object2_stride) {
-  if (pass.pool.size() == 1) return update_apart(pass, batch, how, object2_stride, 0);
+  if (pass.pool.size() == 1 || how.length == Length::by_pattern)
+    return update_apart(pass, batch, how, object2_stride, 0);
   State& s = pass.state;
   const Kernels& k = pass.model.kernels();
   const Box box = box_of(batch, s);
@@ -133,7 +171,7 @@ void BatchUpdate::update_together(Pass& pass, const Batch& batch, const ObjectSt
                       how.floor * strongest, first.object.data() + at);
     });
   const StepSums sums = take_steps();
-  const double step = how.step * (!how.optimal ? 1 : sums.aa > 0 ? sums.a_chi / sums.aa : 0);
+  const double step = how.step * (how.length == Length::plain ? 1 : sums.aa > 0 ? sums.a_chi / sums.aa : 0);
   const core::View<const cfloat, 2> delta(first.object.data(), {height, width});
   const double rms = move ? object_acceleration_.rms(k, delta) : 0;
   pass.pool.split(height, [&](Index begin, Index end, int) {

@@ -14,11 +14,16 @@ public:
   explicit BatchUpdate(const Options& o)
       : object_acceleration_(o.acceleration, o.momentum), probe_acceleration_(o.acceleration, o.momentum) {}
 
-  /// How a batch moves the object: object += step dO, dO = g / (keep l + floor max l). With `optimal` the step is
-  /// multiplied by argmin_a sum ||chi - a dO P||^2 = <g, dO> / <|dO|^2, l>, which needs no second look at the patterns.
+  /// How far along dO, at step 1:
+  enum class Length {
+    plain,       ///< 1
+    by_batch,  ///< argmin_a sum ||chi - a dO P||^2 = <g, dO> / <|dO|^2, l>, which needs no second look at the patterns
+    by_pattern,  ///< a_j = argmin ||chi_j - a dO P_j||^2 for each pattern, at each pixel their mean weighted by |P_j|^2
+  };
+  /// How a batch moves the object: object += step length dO, dO = g / (keep l + floor max l).
   struct ObjectStep {
     float keep = 1, floor = 0;
-    bool optimal = false;
+    Length length = Length::plain;
     double step = 1;
   };
 
@@ -49,6 +54,8 @@ private:
     core::Array<cfloat, 3> probe;  ///< (mode, y, x)
     core::Array<float, 2> object2;  ///< tile
     Index patterns = 0, sampled = 0;  ///< behind probe and object2
+    std::vector<core::Array<cfloat, 4>> kept;  ///< by_pattern, of each pattern of the batch: (chi or S p, mode, y, x)
+    std::vector<float> lengths;  ///< by_pattern: (y, x) of the box; zero between batches
     float strongest = 0;  ///< of the illumination, in this thread's rows
     ModulusSums sums;
     StepSums steps;
@@ -61,6 +68,8 @@ private:
   /// One thread on one batch, while others work elsewhere.
   void update_apart(Pass&, const Batch&, const ObjectStep&, Index object2_stride, int thread);
   void visit(Pass&, const Box&, Index slot, bool sample_object2, int thread);
+  /// dO in share.object, at each pixel times the patterns' mean length.
+  void scale_by_pattern(Pass&, const Batch&, const Box&, Share&);
   /// Shares added up in the first; O2 scaled from the sampled patterns to all.
   Share& gather_probe(Pass&);
   /// dP = G / (keep O2 + floor) in place of G, and as Kernels::direction() its sums <G, dP> and <|dP|^2, O2>.

@@ -142,9 +142,8 @@ struct Kernels {
   StepSums (*direction)(Index n, int parts, const cfloat* const* gradients, const float* illumination, float keep,
                         float floor, cfloat* delta);
 
-  /// a = delta_object p, b = delta_p object (one mode).
-  StepSums (*step_sums)(Shape, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                        const cfloat* delta_object, Index delta_stride, const cfloat* delta_p);
+  /// a = delta p (one mode), delta a window; only a_chi and aa.
+  StepSums (*object_step_sums)(Shape, const cfloat* chi, const cfloat* p, const cfloat* delta, Index stride);
 
   /// a = p d(object)/dy, b = p d(object)/dx by central differences (the window has a margin of 1 pixel).
   StepSums (*position_sums)(Shape, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride);
@@ -160,8 +159,8 @@ struct Kernels {
   float (*max_abs2)(Index n, const cfloat* a);
   /// Largest of n values >= 0.
   float (*largest)(Index n, const float* a);
-  /// a_i += |b_i|^2 over n complex numbers b.
-  void (*add_abs2)(Index n, const cfloat* b, float* a);
+  /// a_i += s |b_i|^2 over n complex numbers b.
+  void (*add_abs2)(Index n, float s, const cfloat* b, float* a);
   /// a += s b over n complex numbers.
   void (*axpy)(Index n, float s, const cfloat* b, cfloat* a);
 };

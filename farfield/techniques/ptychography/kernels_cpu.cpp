@@ -74,7 +74,7 @@ void unshift_add(Shape s, RowRange range, const SubPixelShift& shift, const cflo
   });
 }
 
-void add_abs2(Index n, const cfloat* b, float* a);
+void add_abs2(Index n, float s, const cfloat* b, float* a);
 
 template <bool kIllumination, bool kTerm>
 void gradients_as(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride, cfloat* gradient,
@@ -89,7 +89,7 @@ void gradients_as(Shape s, const cfloat* chi, const cfloat* p, const cfloat* obj
     });
     if constexpr (kIllumination) {
       float* l = illumination + y * gradient_stride;
-      add_abs2(s.nx, p + y * s.nx, l);
+      add_abs2(s.nx, 1, p + y * s.nx, l);
     }
   }
 }
@@ -130,7 +130,7 @@ void back_project(Shape s, RowRange range, const SubPixelShift& shift, const cfl
       store(g + i, load(g + i, part) + conj_mul(load(q + i, part), vc), part);
       store(t + i, conj_mul(load(o + i, part), vc), part);
     });
-    if (illumination != nullptr) add_abs2(s.nx, p + y * s.nx, illumination + y * gradient_stride);
+    if (illumination != nullptr) add_abs2(s.nx, 1, p + y * s.nx, illumination + y * gradient_stride);
     transposed.push(y);
   }
 }
@@ -195,18 +195,18 @@ struct Accumulator {
   }
 };
 
-StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                   const cfloat* delta_object, Index delta_stride, const cfloat* delta_p) {
+StepSums object_step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* delta, Index stride) {
   StepSums sums;
   for (Index y = 0; y < s.ny; ++y) {
-    const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *o = f(object + y * stride);
-    const float *d = f(delta_object + y * delta_stride), *e = f(delta_p + y * s.nx);
-    Accumulator row;
+    const float *c = f(chi + y * s.nx), *q = f(p + y * s.nx), *d = f(delta + y * stride);
+    Vec a_chi = set(0), aa = set(0);
     sweep(2 * s.nx, [&](Index i, auto part) {
-      row.add(load(c + i, part), cmul(load(d + i, part), load(q + i, part)),
-              cmul(load(e + i, part), load(o + i, part)));
+      const Vec a = cmul(load(d + i, part), load(q + i, part));
+      a_chi = fma(a, load(c + i, part), a_chi);
+      aa = fma(a, a, aa);
     });
-    row.into(sums);
+    sums.a_chi += static_cast<double>(sum(a_chi));
+    sums.aa += static_cast<double>(sum(aa));
   }
   return sums;
 }
@@ -281,11 +281,13 @@ float largest(Index n, const float* a) {
   return math::simd::FARFIELD_ISA_NAMESPACE::largest(m);
 }
 
-void add_abs2(Index n, const cfloat* b, float* a) {
+void add_abs2(Index n, float s, const cfloat* b, float* a) {
+  const Vec scale = set(s);
   Index i = 0;
   for (; i + kLanes <= n; i += kLanes)
-    store(a + i, load(a + i, Full{}) + abs2(load(f(b + i), Full{}), load(f(b + i) + kLanes, Full{})), Full{});
-  for (; i < n; ++i) a[i] += f(b)[2 * i] * f(b)[2 * i] + f(b)[2 * i + 1] * f(b)[2 * i + 1];
+    store(a + i, fma(scale, abs2(load(f(b + i), Full{}), load(f(b + i) + kLanes, Full{})), load(a + i, Full{})),
+          Full{});
+  for (; i < n; ++i) a[i] += s * (f(b)[2 * i] * f(b)[2 * i] + f(b)[2 * i + 1] * f(b)[2 * i + 1]);
 }
 
 void axpy(Index n, float s, const cfloat* b, cfloat* a) {
@@ -296,9 +298,9 @@ void axpy(Index n, float s, const cfloat* b, cfloat* a) {
 }  // namespace
 
 const Kernels& kernels() {
-  static const Kernels table{level(),      exit_wave, modulus,   modulus_block, gradients,  unshift_add,
-                             back_project, direction, step_sums, position_sums, pie_update, dot,
-                             norm2,        max_abs2,  largest,   add_abs2,      axpy};
+  static const Kernels table{level(),      exit_wave, modulus,          modulus_block, gradients,  unshift_add,
+                             back_project, direction, object_step_sums, position_sums, pie_update, dot,
+                             norm2,        max_abs2,  largest,          add_abs2,      axpy};
   return table;
 }
 

@@ -149,13 +149,12 @@ StepSums direction(Index n, int parts, const cfloat* const* gradients, const flo
   return sums;
 }
 
-StepSums step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* object, Index stride,
-                   const cfloat* delta_object, Index delta_stride, const cfloat* delta_p) {
+StepSums object_step_sums(Shape s, const cfloat* chi, const cfloat* p, const cfloat* delta, Index stride) {
   StepSums sums;
   for (Index y = 0; y < s.ny; ++y)
     for (Index x = 0; x < s.nx; ++x) {
       const Index i = y * s.nx + x;
-      add_sums(sums, chi[i], cmul(delta_object[y * delta_stride + x], p[i]), cmul(delta_p[i], object[y * stride + x]));
+      add_sums(sums, chi[i], cmul(delta[y * stride + x], p[i]), 0);
     }
   return sums;
 }
@@ -205,8 +204,8 @@ float largest(Index n, const float* a) {
   for (Index i = 0; i < n; ++i) most = std::max(most, a[i]);
   return most;
 }
-void add_abs2(Index n, const cfloat* b, float* a) {
-  for (Index i = 0; i < n; ++i) a[i] += abs2(b[i]);
+void add_abs2(Index n, float s, const cfloat* b, float* a) {
+  for (Index i = 0; i < n; ++i) a[i] += s * abs2(b[i]);
 }
 void axpy(Index n, float s, const cfloat* b, cfloat* a) {
   for (Index i = 0; i < n; ++i) a[i] += s * b[i];
@@ -215,9 +214,9 @@ void axpy(Index n, float s, const cfloat* b, cfloat* a) {
 }  // namespace
 
 const Kernels& reference_kernels() {
-  static const Kernels table{core::Isa::v2, exit_wave, modulus,   modulus_block, gradients,  unshift_add,
-                             back_project,  direction, step_sums, position_sums, pie_update, dot,
-                             norm2,         max_abs2,  largest,   add_abs2,      axpy};
+  static const Kernels table{core::Isa::v2, exit_wave, modulus,          modulus_block, gradients,  unshift_add,
+                             back_project,  direction, object_step_sums, position_sums, pie_update, dot,
+                             norm2,         max_abs2,  largest,          add_abs2,      axpy};
   return table;
 }
 

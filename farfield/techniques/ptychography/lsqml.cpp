@@ -2,10 +2,10 @@
 // doi:10.1364/OE.26.003108). Descent directions from a batch of patterns, preconditioned by the batch's
 // illumination, and steps along them that are optimal in the least-squares sense.
 //
-// Two things differ from the paper. The optimal step of the object is read off the object itself (see
-// BatchUpdate::update_object), so that no pattern is looked at twice. And batches grow: few neighbouring
-// patterns give many updates of each pixel in one pass, which is fast while the image is wrong; later, when
-// the noise of the counts drives the updates, larger batches average it (Smith et al. 2018,
+// Two things differ from the paper. Unless asked for the paper's steps of each pattern, the optimal step of the object
+// is one for a batch and read off the object itself (see BatchUpdate), so that no pattern is looked at twice. And
+// batches grow: few neighbouring patterns give many updates of each pixel in one pass, which is fast while the image is
+// wrong; later, when the noise of the counts drives the updates, larger batches average it (Smith et al. 2018,
 // arXiv:1711.00489). The probe, common to the whole scan, gathers its gradient over several batches.
 
 #include <algorithm>
@@ -40,13 +40,15 @@ public:
     const Index planned = everywhere / for_probe;
     const BatchChoice choice = o.batches == BatchChoice::automatic ? BatchChoice::compact : o.batches;
     const auto damping = static_cast<float>(o.damping);
+    using Length = BatchUpdate::Length;
+    const Length steps = o.step_choice == StepChoice::pattern ? Length::by_pattern : Length::by_batch;
     ModulusSums total;
     Index visited = 0, updates = 0;
     // Threads work in different regions, each on batches of its own, and meet when the probe is due.
     const Index lanes = lanes_for(pass.pool.size()), each = std::max<Index>(1, for_probe / (lanes * size * processes));
     auto batches = make_batches(pass.slots, pass.state, size, choice, pass.random);
     for (const Round& round : make_rounds(std::move(batches), pass.state, lanes, each)) {
-      total += update_.update_object(pass, round, {1, damping, true, o.object_step}, kObjectSample);
+      total += update_.update_object(pass, round, {1, damping, steps, o.object_step}, kObjectSample);
       if (processes == 1) {
         if (update_.probe_patterns() >= for_probe) update_.update_probe_optimally(pass, o.probe_step);
         continue;

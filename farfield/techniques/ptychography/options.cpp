@@ -52,6 +52,9 @@ core::BoundSchema<Options> build() {
   s.add("alpha", &Options::alpha, "rPIE regularisation of the update's denominator (1: ePIE)", in(step, 1e-6, 1));
   s.add("object-step", &Options::object_step, "factor on each object update", in(step, 0, 10));
   s.add("probe-step", &Options::probe_step, "factor on each probe update", in(step, 0, 10));
+  s.add("optimal-steps", &Options::step_choice,
+        "lsqml: the object's least-squares step is one for a batch, or one for each pattern, weighted by its light",
+        one_of(step, {"batch", "pattern"}));
   s.add("damping", &Options::damping,
         "lsqml, cgml: weakly illuminated pixels are held back below this fraction of the strongest illumination",
         in(step, 1e-6, 1));
@@ -190,6 +193,8 @@ void validate(const Options& o) {
   if (!stochastic && o.batch_size > 0)
     refuse(fmt::format("option batch-size = {} must be 0 with algorithm {}, which uses all patterns at once",
                        o.batch_size, name(o.algorithm)));
+  if (o.step_choice == StepChoice::pattern && o.algorithm != AlgorithmKind::lsqml)
+    refuse(fmt::format("option optimal-steps = pattern needs algorithm lsqml, not {}", name(o.algorithm)));
   if (!stochastic && o.acceleration != Acceleration::none)
     refuse(fmt::format("option acceleration must be none with algorithm {}; it is for lsqml, rpie and epie",
                        name(o.algorithm)));

@@ -13,6 +13,7 @@ enum class AlgorithmKind { lsqml, rpie, epie, cgml, dm, raar };
 enum class Propagation { far_field, angular_spectrum, fresnel };
 enum class BatchChoice { automatic, sequential, random, compact };
 enum class Acceleration { none, momentum, nesterov, adam };
+enum class StepChoice { batch, pattern };
 enum class ProbeStart { automatic, file, mean_pattern, aperture, zone_plate };
 enum class ObjectStart { automatic, file, flat, random, stxm };
 enum class ModeStart { hermite, shifted, random };
@@ -42,6 +43,7 @@ struct Options {
   BatchChoice batches = BatchChoice::automatic;
   double alpha = 0.05;
   double object_step = 1, probe_step = 1;
+  StepChoice step_choice = StepChoice::batch;
   double damping = 0.1;
   Likelihood likelihood = Likelihood::amplitude;
   Acceleration acceleration = Acceleration::none;

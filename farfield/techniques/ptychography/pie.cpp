@@ -40,7 +40,7 @@ public:
     const Index lanes = apart ? lanes_for(pass.pool.size()) : 1,
                 each = apart ? std::max<Index>(1, kRpieProbe / (lanes * size)) : 1;
     for (const Round& round : make_rounds(std::move(batches), pass.state, lanes, each)) {
-      total += update_.update_object(pass, round, {1 - alpha_, alpha_, false, o.object_step}, 1);
+      total += update_.update_object(pass, round, {1 - alpha_, alpha_, BatchUpdate::Length::plain, o.object_step}, 1);
       update_.update_probe_by_pixel(pass, 1 - alpha_, alpha_, o.probe_step);
     }
     return total;

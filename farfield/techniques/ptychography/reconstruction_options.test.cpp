@@ -57,6 +57,7 @@ TEST(ReconstructionOptions, EachHasAnEffect) {
       {"probe-modes", Int{2}},
       {"mode-start", std::string("random"), modes},
       {"mode-power", 0.3, modes},
+      {"optimal-steps", std::string("pattern")},
       {"orthogonalise", false, modes},
       {"opr-modes", Int{1}, {{"opr-update-start", Int{1}}}},
       {"probe-start", std::string("mean-pattern")},

@@ -141,16 +141,15 @@ void observe_probe_variation(State& state, const ForwardModel& model, Index slot
 
   for (int k = 0; k < state.opr_modes(); ++k) {
     const cfloat* e = model.shifted(state, slot, eigen_probe(state, k), w.term.data(), w);
-    const StepSums step =
-        kernels.step_sums(state.shape, chi, p, object, stride, object, stride, e);  // a = P O, b = E_k O
+    const StepSums step = kernels.object_step_sums(state.shape, chi, e, object, stride);  // along E_k O
     float used = 0;
-    if (step.bb > 0) used = weight(state, slot, k) += static_cast<float>(step.b_chi / step.bb);
+    if (step.aa > 0) used = weight(state, slot, k) += static_cast<float>(step.a_chi / step.aa);
     else
       used =
           math::Random(static_cast<std::uint64_t>(slot), static_cast<std::uint64_t>(k)).uniform() < 0.5 ? -1.0F : 1.0F;
     kernels.axpy(n, used, sums.tile.data(), sums.gradient.data() + k * n);
     sums.weights2[static_cast<std::size_t>(k)] += static_cast<double>(used * used);
-    if (k == 0) sums.exit_power += step.aa;
+    if (k == 0) sums.exit_power += kernels.object_step_sums(state.shape, chi, p, object, stride).aa;
   }
   sums.probe_power += kernels.norm2(n, p);
 }

@@ -97,6 +97,15 @@ TEST_P(Stochastic, AccelerationsDescend) {
   }
 }
 
+TEST(LsqMl, StepsOfEachPatternEndWhereStepsOfTheBatchDo) {
+  const double batch = cost_over_floor(run({{"iterations", std::int64_t{30}}})),
+               pattern =
+                   cost_over_floor(run({{"iterations", std::int64_t{30}}, {"optimal-steps", std::string("pattern")}}));
+  // Two paths to the noise floor; passes differ by a few percent there.
+  EXPECT_NEAR(pattern / batch, 1, 0.1);
+  EXPECT_NE(pattern, batch);
+}
+
 TEST_P(Stochastic, MoreThreadsSameBatchesSameImage) {
   OptionValues o = options(8);
   o["batch-size"] = std::int64_t{8};
