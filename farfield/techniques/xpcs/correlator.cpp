@@ -172,7 +172,7 @@ void Correlator::run(Tile& tile, Index number, const EventBlock& block, const Pl
   auto& begin = scratch.begin;
   begin.assign(kTileSlots + 1, 0);
   for (const auto& part : block.parts)
-    for (std::uint32_t e = part.begin[n]; e < part.begin[n + 1]; ++e) ++begin[part.events.data()[e].slot + 1U];
+    for (std::uint32_t e = part.begin[n]; e < part.begin[n + 1]; ++e) ++begin[part.events[e].slot + 1U];
   Index most = 0;
   for (Index s = 0; s < kTileSlots; ++s) {
     const auto at = static_cast<std::size_t>(s);
@@ -182,7 +182,7 @@ void Correlator::run(Tile& tile, Index number, const EventBlock& block, const Pl
   scratch.events.resize(begin[kTileSlots]);
   for (const auto& part : block.parts)
     for (std::uint32_t e = part.begin[n]; e < part.begin[n + 1]; ++e) {
-      const SlotEvent event = part.events.data()[e];
+      const SlotEvent event = part.events[e];
       scratch.events[begin[event.slot]++] = {event.step, event.value};
     }
   for (Index s = kTileSlots; s > 0; --s) begin[static_cast<std::size_t>(s)] = begin[static_cast<std::size_t>(s) - 1];

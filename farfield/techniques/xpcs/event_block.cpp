@@ -5,6 +5,9 @@
 namespace farfield::techniques::xpcs {
 namespace {
 
+// A part is written here and there at once: it should stay within the second-level cache meanwhile.
+constexpr std::size_t kEventsOfPart = std::size_t{1} << 17;
+
 struct Placed {
   std::uint32_t slot;
   float value;
@@ -20,14 +23,15 @@ EventPart bin_some(std::span<StepFrame> frames, const Binning& how) {
 
   std::size_t most = 0;
   for (const auto& frame : frames) most += frame.events.size();
-  std::vector<Placed> placed(most);
+  // Not zeroed: every element is written before it is read.
+  const auto placed = std::make_unique_for_overwrite<Placed[]>(most);
   std::vector<std::size_t> ends;
   ends.reserve(frames.size());
   EventPart part;
   part.begin.assign(static_cast<std::size_t>(how.tiling->tiles()) + 1, 0);
   std::uint32_t* tile_counts = part.begin.data() + 1;
 
-  Placed* out = placed.data();
+  Placed* out = placed.get();
   for (auto& frame : frames) {
     double sum = 0;
     Placed* const begin = out;
@@ -47,13 +51,13 @@ EventPart bin_some(std::span<StepFrame> frames, const Binning& how) {
     if (how.by_frame_sum) frame.scale *= sum > 0 ? static_cast<float>(how.reference_sum / sum) : 0.0F;
     if (frame.scale != 1)
       for (Placed* p = begin; p != out; ++p) p->value *= frame.scale;
-    ends.push_back(static_cast<std::size_t>(out - placed.data()));
+    ends.push_back(static_cast<std::size_t>(out - placed.get()));
   }
 
   for (std::size_t t = 1; t < part.begin.size(); ++t) part.begin[t] += part.begin[t - 1];
-  part.events = core::Array<SlotEvent, 1>({static_cast<Index>(part.begin.back())});
+  part.events = std::make_unique_for_overwrite<SlotEvent[]>(part.begin.back());
   std::vector<std::uint32_t> next(part.begin.begin(), part.begin.end() - 1);
-  SlotEvent* events = part.events.data();
+  SlotEvent* events = part.events.get();
   std::size_t i = 0;
   for (std::size_t f = 0; f < frames.size(); ++f)
     for (; i < ends[f]; ++i) {
@@ -96,23 +100,43 @@ Tiling make_tiling(const QMap& map, core::View<const std::uint32_t, 2> pixel_mas
 }
 
 std::vector<EventPart> bin_frames(std::span<StepFrame> frames, const Binning& how, core::ThreadPool& pool) {
-  // A part of its own for each thread pays once there is work for it.
-  constexpr std::size_t kWorthAThread = 8192;
-  std::size_t events = 0;
-  for (const auto& frame : frames) events += frame.events.size();
-  if (pool.size() == 1 || frames.size() < 2 || events < kWorthAThread) {
-    std::vector<EventPart> one(1);
-    one[0] = bin_some(frames, how);
-    return one;
+  std::vector<std::span<StepFrame>> groups;
+  std::size_t events = kEventsOfPart;
+  for (std::size_t f = 0; f < frames.size(); ++f) {
+    if (events >= kEventsOfPart) {
+      groups.push_back(frames.subspan(f, 0));
+      events = 0;
+    }
+    events += frames[f].events.size();
+    groups.back() = {groups.back().data(), groups.back().size() + 1};
   }
-  std::vector<EventPart> parts(static_cast<std::size_t>(pool.size()));
-  pool.split(static_cast<Index>(frames.size()), [&](Index begin, Index end, int thread) {
-    if (begin < end)
-      parts[static_cast<std::size_t>(thread)] =
-          bin_some(frames.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), how);
+  std::vector<EventPart> parts(groups.size());
+  pool.for_each(static_cast<Index>(groups.size()), [&](Index i, int) {
+    parts[static_cast<std::size_t>(i)] = bin_some(groups[static_cast<std::size_t>(i)], how);
   });
-  std::erase_if(parts, [](const EventPart& p) { return p.begin.empty(); });
   return parts;
+}
+
+void append(std::vector<EventPart>& parts, EventPart part) {
+  parts.push_back(std::move(part));
+  // As with digits of a number: two parts of a size make one of twice the size, so each event is moved a few times
+  // only.
+  while (parts.size() > 1) {
+    const EventPart &a = parts[parts.size() - 2], &b = parts.back();
+    const std::size_t size_a = a.all().size(), size_b = b.all().size();
+    if (size_a > 2 * size_b || size_a + size_b > kEventsOfPart) return;
+    EventPart both;
+    both.begin.resize(a.begin.size());
+    both.events = std::make_unique_for_overwrite<SlotEvent[]>(size_a + size_b);
+    SlotEvent* out = both.events.get();
+    for (std::size_t t = 0; t + 1 < a.begin.size(); ++t) {
+      out = std::copy(&a.events[a.begin[t]], &a.events[a.begin[t + 1]], out);
+      out = std::copy(&b.events[b.begin[t]], &b.events[b.begin[t + 1]], out);
+      both.begin[t + 1] = static_cast<std::uint32_t>(out - both.events.get());
+    }
+    parts.pop_back();
+    parts.back() = std::move(both);
+  }
 }
 
 double frame_sum(const FrameEvents& events, const Tiling& tiling, const CountCorrection& correction) {

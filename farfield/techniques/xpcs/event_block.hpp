@@ -2,6 +2,7 @@
 // The events of a stretch of time, sorted into tiles of pixels while they come in.
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -72,8 +73,10 @@ struct SlotEvent {
 
 /// Events of some frames by tile; within a tile in the order of frames.
 struct EventPart {
-  core::Array<SlotEvent, 1> events;
+  std::unique_ptr<SlotEvent[]> events;  ///< begin.back() of them
   std::vector<std::uint32_t> begin;  ///< tile -> first event; tiles + 1
+
+  std::span<const SlotEvent> all() const { return {events.get(), begin.empty() ? 0 : begin.back()}; }
 };
 
 /// What several frames have in common on their way.
@@ -84,8 +87,10 @@ struct Binning {
   double reference_sum = 0;
   Index first_tile = 0, last_tile = 0;  ///< events of other tiles are left out (another rank has them)
 };
-/// One part per thread, in the order of the frames. Sets the sums. A frame may have at most 2^31 events.
+/// Parts in the order of the frames. Sets the sums. A frame may have at most 2^31 events.
 std::vector<EventPart> bin_frames(std::span<StepFrame> frames, const Binning& how, core::ThreadPool& pool);
+/// Puts a part, of the same tiling, behind the others. Small ones, as from frames that come one by one, are joined.
+void append(std::vector<EventPart>& parts, EventPart part);
 /// Intensity of one frame over the good pixels.
 double frame_sum(const FrameEvents& events, const Tiling& tiling, const CountCorrection& correction);
 

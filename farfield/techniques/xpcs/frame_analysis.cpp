@@ -22,8 +22,8 @@ namespace {
 
 // Long enough that level data are carried over memory seldom, short enough that a level fits the cache.
 constexpr Index kBlockSteps = 8192;
-// A block of bright frames ends sooner: half the memory of the level data, about.
-constexpr Index kEventsPerSlot = 64, kLeastEvents = Index{1} << 20;
+// A block of bright frames ends sooner: about the memory of the level data.
+constexpr Index kEventsPerSlot = 96, kLeastEvents = Index{1} << 20;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 Array<float, 2> calibration(const core::AnyArray& image, const char* what, Index ny, Index nx) {
@@ -196,7 +196,7 @@ void FrameAnalysis::bin_chunk() {
   how.by_frame_sum = intake_options_.normalise == Normalise::frame_sum;
   how.reference_sum = reference_;
   std::tie(how.first_tile, how.last_tile) = own_tiles();
-  for (auto& part : bin_frames(chunk_, how, *resources_.pool)) block_.parts.push_back(std::move(part));
+  for (auto& part : bin_frames(chunk_, how, *resources_.pool)) append(block_.parts, std::move(part));
   for (const auto& frame : chunk_) frame_sums_.push_back(frame.sum);
   chunk_.clear();
 }
@@ -357,7 +357,7 @@ void FrameAnalysis::save(technique::Sink& sink) const {
   for (std::size_t i = 0; i < block_.parts.size(); ++i) {
     const auto& part = block_.parts[i];
     sink.put(fmt::format("block_begin_{}", i), std::as_bytes(std::span(part.begin)));
-    sink.put(fmt::format("block_events_{}", i), std::as_bytes(std::span(part.events.begin(), part.events.end())));
+    sink.put(fmt::format("block_events_{}", i), std::as_bytes(part.all()));
   }
 }
 
@@ -377,8 +377,8 @@ void FrameAnalysis::restore_block(technique::Source& source, const std::string& 
         std::any_of(list.begin(), list.end(),
                     [&](const SlotEvent& e) { return e.slot >= kTileSlots || e.step >= block.steps; }))
       throw broken();
-    part.events = Array<SlotEvent, 1>({static_cast<Index>(list.size())});
-    std::copy(list.begin(), list.end(), part.events.begin());
+    part.events = std::make_unique_for_overwrite<SlotEvent[]>(list.size());
+    std::copy(list.begin(), list.end(), part.events.get());
     block.parts.push_back(std::move(part));
   }
 }

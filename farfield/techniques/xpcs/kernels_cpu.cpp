@@ -16,27 +16,47 @@ using simd::Vec;
 /// Terms that a vector lane adds in float before the sum goes on in double.
 constexpr std::int64_t kChunk = 64 * kLanes;
 
-/// g[i] += sum_j x[j] x[j - k - i], 0 <= j < n, for `Lags` neighbouring lags. x is zero from n to the next vector.
-template <int Lags>
-void lag_sums(const float* x, std::int64_t n, std::int64_t k, double* g) {
+/// g[i] += the sum of the lanes of v[i], for four vectors at once: half the work of four sums.
+void add_sums(const Vec (&v)[4], double* g) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+  const auto fold = [](Vec a) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  };
+#elif defined(__AVX2__)
+  const auto fold = [](Vec a) { return _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1)); };
+#else
+  const auto fold = [](Vec a) { return a.v; };
+#endif
+  const __m128 sums = _mm_hadd_ps(_mm_hadd_ps(fold(v[0]), fold(v[1])), _mm_hadd_ps(fold(v[2]), fold(v[3])));
+  _mm_storeu_pd(g, _mm_add_pd(_mm_loadu_pd(g), _mm_cvtps_pd(sums)));
+  _mm_storeu_pd(g + 2, _mm_add_pd(_mm_loadu_pd(g + 2), _mm_cvtps_pd(_mm_movehl_ps(sums, sums))));
+}
+
+/// g[i] += sum_j x[j] x[j - k - i], 0 <= j < n, for four neighbouring lags. x is zero from n to the next vector.
+void lag_sums4(const float* x, std::int64_t n, std::int64_t k, double* g) {
   for (std::int64_t from = 0; from < n; from += kChunk) {
     const std::int64_t to = from + kChunk < n ? from + kChunk : n;
-    Vec sum[Lags];
+    Vec sum[4];
     for (Vec& s : sum) s = simd::set(0);
     for (std::int64_t j = from; j < to; j += kLanes) {
       const Vec v = simd::load(x + j, Full{});
-      for (int i = 0; i < Lags; ++i) sum[i] = simd::fma(v, simd::load(x + j - k - i, Full{}), sum[i]);
+      for (int i = 0; i < 4; ++i) sum[i] = simd::fma(v, simd::load(x + j - k - i, Full{}), sum[i]);
     }
-    for (int i = 0; i < Lags; ++i) g[i] += static_cast<double>(simd::sum(sum[i]));
+    add_sums(sum, g);
   }
 }
 
-double row_sum(const float* x, std::int64_t n) {
+/// The same for one lag; lag 0 stands for the plain sum.
+double lag_sum(const float* x, std::int64_t n, std::int64_t k) {
   double total = 0;
   for (std::int64_t from = 0; from < n; from += kChunk) {
     const std::int64_t to = from + kChunk < n ? from + kChunk : n;
     Vec sum = simd::set(0);
-    for (std::int64_t j = from; j < to; j += kLanes) sum = sum + simd::load(x + j, Full{});
+    for (std::int64_t j = from; j < to; j += kLanes) {
+      const Vec v = simd::load(x + j, Full{});
+      sum = k == 0 ? sum + v : simd::fma(v, simd::load(x + j - k, Full{}), sum);
+    }
     total += static_cast<double>(simd::sum(sum));
   }
   return total;
@@ -59,9 +79,9 @@ struct SlotLevel {
     const std::int64_t h = level.history, n = level.samples;
     std::int64_t i = 0;
     double* g = g2();
-    for (; i + 4 <= level.lags; i += 4) lag_sums<4>(x, n, level.first_lag + i, g + i);
-    for (; i < level.lags; ++i) lag_sums<1>(x, n, level.first_lag + i, g + i);
-    level.total[slot] += row_sum(x, n);
+    for (; i + 4 <= level.lags; i += 4) lag_sums4(x, n, level.first_lag + i, g + i);
+    for (; i < level.lags; ++i) g[i] += lag_sum(x, n, level.first_lag + i);
+    level.total[slot] += lag_sum(x, n, 0);
     if (level.valid != nullptr) subtract_gaps(x);
     float* f = first();
     for (std::int64_t j = 0; level.before + j < h && j < n; ++j) f[level.before + j] = x[j];
@@ -155,7 +175,7 @@ void merge_row(const LevelBlock& level, const float* x, const LevelBlock& next, 
 /// Cycles, roughly: each event begins a search that a wrong guess ends; a row costs its vectors.
 bool list_pays(const LevelBlock& level, std::int64_t count) {
   const auto n = static_cast<float>(count), samples = static_cast<float>(level.samples + 1);
-  const float list = n * (10 + 5 * n * static_cast<float>(level.history) / samples);
+  const float list = n * (16 + 8 * n * static_cast<float>(level.history) / samples);
   const float row = samples / static_cast<float>(kLanes) * (3 + 1.3F * static_cast<float>(level.lags)) + 30;
   return list < row;
 }

@@ -40,7 +40,7 @@ BinSeries gather_bin(std::span<const EventBlock> blocks, const Tiling& tiling, I
         for (const auto& part : block.parts) {
           const auto t = static_cast<std::size_t>(tile);
           for (auto e = part.begin[t]; e < part.begin[t + 1]; ++e) {
-            const SlotEvent& event = part.events.data()[e];
+            const SlotEvent& event = part.events[e];
             const Index slot = tile * kTileSlots + event.slot;
             if (slot >= stretch.begin && slot < stretch.end)
               f(static_cast<std::size_t>(stretch.pixel + slot - stretch.begin), event);

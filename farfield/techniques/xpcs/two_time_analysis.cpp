@@ -82,8 +82,7 @@ public:
       for (std::size_t i = 0; i < kept_[b].parts.size(); ++i) {
         const auto& part = kept_[b].parts[i];
         sink.put(fmt::format("kept_begin_{}_{}", b, i), std::as_bytes(std::span(part.begin)));
-        sink.put(fmt::format("kept_events_{}_{}", b, i),
-                 std::as_bytes(std::span(part.events.begin(), part.events.end())));
+        sink.put(fmt::format("kept_events_{}_{}", b, i), std::as_bytes(part.all()));
       }
     }
     sink.put("done", std::as_bytes(std::span(&done_, 1)));
