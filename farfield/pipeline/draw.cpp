@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "farfield/plot/curve_plot.hpp"
 #include "farfield/plot/image_plot.hpp"
@@ -49,7 +50,9 @@ public:
   std::vector<Picture> run() {
     for (const auto& d : product_.datasets) {
       if (!drawable(d)) continue;
-      if (has_axes(d, {"y", "x"})) is_complex(d) ? complex_image(d) : real_image(d);
+      if (d.data.rank() == 2 && !is_complex(d) && d.draw == "curves") many_curves(d);
+      else if (d.data.rank() == 2 && !is_complex(d) && d.draw == "image") map_image(d);
+      else if (has_axes(d, {"y", "x"})) is_complex(d) ? complex_image(d) : real_image(d);
       else if (has_axes(d, {"mode", "y", "x"}) && is_complex(d)) modes(d);
       else if (has_axes(d, {"frame", "yx"}) && !is_complex(d)) points(d);
       else if (d.data.rank() == 1 && !is_complex(d)) curves(d);
@@ -192,7 +195,7 @@ private:
 
   static const Dataset* abscissa_of(const std::vector<const Dataset*>& family) {
     for (const auto* d : family)
-      if (d->draw == "abscissa") return d;
+      if (d->draw.starts_with("abscissa")) return d;
     if (family.size() < 2) return nullptr;
     const auto x = numbers(*family.front());
     return std::adjacent_find(x.begin(), x.end(), [](double a, double b) { return !(b > a); }) == x.end()
@@ -205,11 +208,12 @@ private:
     const auto all = family(d);
     const bool over_iterations = axis == "iteration";
     const auto* abscissa = over_iterations ? nullptr : abscissa_of(all);
-    if (&d == abscissa || (d.data.size() == 1 && !over_iterations)) return;
+    if (d.draw.starts_with("abscissa") || &d == abscissa || (d.data.size() == 1 && !over_iterations)) return;
 
     plot::CurvePlot plot;
     plot.title = title_of(d);
     plot.x.label = abscissa != nullptr ? with_unit(title_of(*abscissa), abscissa->unit) : axis;
+    if (abscissa != nullptr && abscissa->draw == "abscissa-log") plot.x.scale = plot::Scale::log;
     plot.y.label = with_unit(title_of(d), d.unit);
     double lowest = INFINITY, highest = -INFINITY;
     for (const auto* other : all) {
@@ -236,7 +240,89 @@ private:
     add(file_name(d.name), plot::curve_figure(plot), d);
   }
 
+  /// The x values of curves over this axis.
+  const Dataset* abscissa_along(const std::string& axis, Index length) const {
+    for (const auto& d : product_.datasets)
+      if (d.draw.starts_with("abscissa") && d.axes == std::vector{axis} && d.data.shape() == std::vector{length})
+        return &d;
+    return nullptr;
+  }
+
+  void many_curves(const Dataset& d) {
+    const auto values = d.data.to<double, 2>();
+    const Index points = values.extent(0), all = values.extent(1), shown = std::min(all, kCurves);
+    if (points < 2 || d.axes.size() != 2) return;
+    core::Array<double, 2> errors;
+    for (const auto& other : product_.datasets)
+      if (other.draw == "error" && other.axes == d.axes && other.data.shape() == d.data.shape())
+        errors = other.data.to<double, 2>();
+    const auto* abscissa = abscissa_along(d.axes[0], points);
+
+    plot::CurvePlot plot;
+    plot.title = title_of(d);
+    plot.x.label = abscissa != nullptr ? with_unit(title_of(*abscissa), abscissa->unit) : d.axes[0];
+    if (abscissa != nullptr && abscissa->draw == "abscissa-log") plot.x.scale = plot::Scale::log;
+    plot.y.label = with_unit(title_of(d), d.unit);
+    std::vector<double> heights;
+    for (Index s = 0; s < shown; ++s) {
+      const Index c = shown == 1 ? 0 : s * (all - 1) / (shown - 1);
+      plot::Series series;
+      series.label = d.axes[1] + " " + std::to_string(c + 1);
+      series.style = plot::SeriesStyle::line_and_points;
+      series.width = 1;
+      if (abscissa != nullptr) series.x = numbers(*abscissa);
+      for (Index i = 0; i < points; ++i) {
+        if (abscissa == nullptr) series.x.push_back(static_cast<double>(i));
+        series.y.push_back(values(i, c));
+        if (!errors.empty()) series.error.push_back(errors(i, c));
+        // A delay of 0 holds the shot noise and would hide all else.
+        if (std::isfinite(values(i, c)) && series.x.back() != 0) heights.push_back(values(i, c));
+      }
+      plot.series.push_back(std::move(series));
+    }
+    if (heights.empty()) return;
+    plot.y.range = plain_range(heights);
+    add(file_name(d.name), plot::curve_figure(plot, 520, 380), d);
+  }
+
+  /// What all but a hundredth of the values at either end need, and a little room.
+  static plot::Range plain_range(std::vector<double>& values) {
+    const auto at = [&](double part) {
+      const auto n = static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
+      std::nth_element(values.begin(), values.begin() + n, values.end());
+      return values[static_cast<std::size_t>(n)];
+    };
+    const double low = at(0.01), high = at(0.99), room = 0.06 * (high > low ? high - low : 1);
+    return {low - room, high + room};
+  }
+
+  void map_image(const Dataset& d) {
+    const auto values = d.data.to<float, 2>();
+    const Index ny = values.extent(0), nx = values.extent(1);
+    // Larger maps are drawn with every so many-th row and column; averages would hide the noise that is there.
+    const Index step = std::max<Index>((std::max(ny, nx) + kMapEdge - 1) / kMapEdge, 1);
+    core::Array<float, 2> pixels({(ny + step - 1) / step, (nx + step - 1) / step});
+    std::vector<double> heights;
+    for (Index y = 0; y < pixels.extent(0); ++y)
+      for (Index x = 0; x < pixels.extent(1); ++x) {
+        const float v = values(y * step, x * step);
+        pixels(pixels.extent(0) - 1 - y, x) = v;
+        if (std::isfinite(v) && y != x) heights.push_back(static_cast<double>(v));
+      }
+    if (heights.empty()) return;
+    plot::ImagePlot image;
+    image.values = pixels;
+    image.title = title_of(d);
+    image.label = with_unit(title_of(d), d.unit);
+    const auto range = plain_range(heights);
+    image.range = range;
+    image.scale_bar = false;  // its pixels are no places
+    add(file_name(d.name), plot::image_figure(image), d);
+  }
+
   static constexpr Index kMargin = 4;  // pixels around what is valid
+  static constexpr Index kCurves = 9;      // that can be told apart in one plot
+  static constexpr Index kMapEdge = 500;   // rows of a map that are drawn
   const model::Product& product_;
   std::vector<Picture> pictures_;
 };

@@ -22,6 +22,10 @@ struct Picture {
 /// - real over one axis: NAME.png, a curve. Curves over the same axis in the same unit share the picture of the
 ///   first one, except over "iteration". The x values are the dataset with draw = "abscissa", else
 ///   the first one if it grows strictly and others follow, else 0, 1, 2 ... (iterations from 1);
+/// - real over two axes with draw = "curves": NAME.png, at most 9 of them spread over the second axis, with the error bars
+///   of the dataset over the same axes that has draw = "error";
+/// - real over two axes with draw = "image": NAME.png, a square map with the first axis upwards, on a scale that leaves
+///   the diagonal out (where shot noise lies in a two-time correlation);
 /// - everything else, numbers of time ("...seconds") and draw = "none": no picture.
 /// Images carry a scale bar in micrometres where the product has a pixel size, else (and for images in counts, which
 /// are the detector's) in pixels. A dataset with draw = "valid" or "weight" cuts off and greys out what is not valid,

@@ -59,6 +59,18 @@ TEST(Draw, CurvesOverOneAxisShareAPictureExceptOverIterations) {
   EXPECT_EQ(names(p), (Names{"cost.png", "r_factor.png", "frc.png"}));
 }
 
+TEST(Draw, FamiliesOfCurvesAndMaps) {
+  model::Product p;
+  Array<double, 2> g2({3, 20}, 1.5), c2({700, 700}, 1.0), dark({3, 4}, NAN);
+  c2(3, 5) = NAN;
+  p.datasets.push_back({"delay", AnyArray(curve({1, 2, 4})), "frames", {"delay"}, "", "abscissa-log"});
+  p.datasets.push_back({"g2", AnyArray(g2), "", {"delay", "q"}, "", "curves"});
+  p.datasets.push_back({"g2_error", AnyArray(g2), "", {"delay", "q"}, "", "error"});
+  p.datasets.push_back({"c2_00001", AnyArray(c2), "", {"t1", "t2"}, "", "image"});
+  p.datasets.push_back({"dark", AnyArray(dark), "", {"delay", "q"}, "", "curves"});
+  EXPECT_EQ(names(p), (Names{"g2.png", "c2_00001.png"}));
+}
+
 TEST(Draw, TheValidRegionCutsThePictureAndIsNotDrawnItself) {
   model::Product p;
   Array<core::cfloat, 2> object({200, 200}, {1.0F, 0.0F});
