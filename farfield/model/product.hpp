@@ -17,9 +17,9 @@ struct Dataset {
   std::vector<std::string> axes{}; ///< slow -> fast: {"y","x"}, {"mode","y","x"}, {"iteration"} ...
   std::string help{};              ///< one line for a reader of the file
   /// How to draw it, where type and axes do not say enough: "none", "log" (logarithmic scale), "abscissa" (the x
-  /// values of the curves over the same axis), "abscissa-log" (the same, on a logarithmic axis), "curves" (one curve for
-  /// each index of the second axis), "error" (error bars of the curves of the same axes), "image" (whatever its two axes
-  /// are called; the first grows upwards), "valid" (u8, 1 = good: covers the other images of its shape), "weight"
+  /// values of the curves over the same axis), "abscissa-log" (the same, on a logarithmic axis), "curves" (one curve
+  /// for each index of the second axis), "error" (error bars of the curves of the same axes), "image" (whatever its two
+  /// axes are called; the first grows upwards), "valid" (u8, 1 = good: covers the other images of its shape), "weight"
   /// (how much each pixel of the other images of its shape was measured).
   std::string draw{};
 };

@@ -22,7 +22,8 @@ struct Picture {
 /// - real over one axis: NAME.png, a curve. Curves over the same axis in the same unit share the picture of the
 ///   first one, except over "iteration". The x values are the dataset with draw = "abscissa", else
 ///   the first one if it grows strictly and others follow, else 0, 1, 2 ... (iterations from 1);
-/// - real over two axes with draw = "curves": NAME.png, at most 9 of them spread over the second axis, with the error bars
+/// - real over two axes with draw = "curves": NAME.png, at most 9 of them spread over the second axis, with the error
+/// bars
 ///   of the dataset over the same axes that has draw = "error";
 /// - real over two axes with draw = "image": NAME.png, a square map with the first axis upwards, on a scale that leaves
 ///   the diagonal out (where shot noise lies in a two-time correlation);
