@@ -20,7 +20,6 @@ using core::ErrorCode;
 
 namespace {
 
-constexpr std::size_t kPiece = 256 << 10;  // summed while it is in the second-level cache
 constexpr int kRepairs = 2;  // a chunk that is read back differently a third time is a defect, not an accident
 constexpr auto kLook = std::chrono::milliseconds(100);
 
@@ -92,9 +91,10 @@ private:
   }
 
   std::uint32_t read(Index begin, std::span<std::byte> content) {
+    const auto piece = static_cast<std::size_t>(reader_.piece_bytes());
     std::uint32_t sum = 0;
     for (std::size_t done = 0; done < content.size();) {
-      const auto into = content.subspan(done, std::min(kPiece, content.size() - done));
+      const auto into = content.subspan(done, std::min(piece, content.size() - done));
       const Index got = reader_.read(begin + static_cast<Index>(done), into);
       if (got <= 0)
         throw Error(ErrorCode::conflict, fmt::format("the source became shorter than {} bytes while it was copied",

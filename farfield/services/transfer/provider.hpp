@@ -62,6 +62,9 @@ public:
   virtual Version version() = 0;
   /// Fills `into` with the bytes from `offset` on; fewer only where the file ends.
   virtual Index read(Index offset, std::span<std::byte> into) = 0;
+  /// How much to read at once, at most: as long as it stays in the cache until it was summed, where a call costs
+  /// little.
+  virtual Index piece_bytes() const { return Index{256} << 10; }
 };
 
 /// Chunks that an earlier attempt left, by their number.

@@ -85,7 +85,7 @@ void LocalReceiver::open_part() {
 
 LocalReceiver::~LocalReceiver() {
   stop_threads();
-  if (committed_ || !file_) return;
+  if (ended_ || !file_) return;
   if (!journal_) {
     abandon();  // too small to be worth going on with
     return;
@@ -116,7 +116,7 @@ void LocalReceiver::abandon() noexcept {
   } catch (const std::exception& e) {  // a hidden file is left; the next transfer to this name takes it over
     core::log(core::LogLevel::warning, "transfer.part_not_removed", {{"file", where_}, {"error", e.what()}});
   }
-  committed_ = true;
+  ended_ = true;
 }
 
 const Held& LocalReceiver::held() const {
@@ -142,6 +142,7 @@ void LocalReceiver::preallocate() {
 void LocalReceiver::put(Index number, std::span<const std::byte> bytes, std::uint32_t crc32c) {
   if (number < 0 || std::ssize(bytes) > options_.chunk_bytes)
     throw Error(ErrorCode::internal, fmt::format("chunk {} of {} bytes", number, bytes.size())).at(where_);
+  if (ended_) throw Error(ErrorCode::internal, fmt::format("chunk {} comes after the end", number)).at(where_);
   if (!cloned_) {
     if (reader_.joinable()) std::call_once(preallocated_, [this] { preallocate(); });
     write_at(file_.get(), number * options_.chunk_bytes, bytes, where_);
@@ -170,6 +171,7 @@ void LocalReceiver::keep(Index number, Index bytes) {
 
 /// What was read of this chunk and those after it, or is being read now, counts no more.
 void LocalReceiver::rewind(Index to) {
+  verified_ = false;
   if (to > position_ || (to == position_ && !reading_)) return;
   ++rewinds_;
   position_ = sha256_ ? 0 : to;
@@ -265,6 +267,7 @@ std::vector<Index> LocalReceiver::verify(Index size_bytes) {
   if (reader_.joinable()) changed_.wait(lock, [&] { return error_ || position_ >= count; });
   else check_pieces(lock, count);
   if (error_) std::rethrow_exception(error_);
+  verified_ = bad_.empty();
   if (!bad_.empty()) cloned_ = false;  // what put() brings next must be written
   return {bad_.begin(), bad_.end()};
 }
@@ -272,6 +275,7 @@ std::vector<Index> LocalReceiver::verify(Index size_bytes) {
 Digests LocalReceiver::commit(const Version& source, unsigned mode) {
   stop_threads();
   if (error_) std::rethrow_exception(error_);
+  if (!verified_ || ended_) throw Error(ErrorCode::internal, "a file is committed that was not verified").at(where_);
   Digests digests;
   for (const auto& [number, piece] : pieces_) {
     digests.crc32c = codec::crc32c_combine(digests.crc32c, piece.crc32c, static_cast<std::uint64_t>(piece.bytes));
@@ -283,7 +287,7 @@ Digests LocalReceiver::commit(const Version& source, unsigned mode) {
       (local_.durable && ::fsync(file_.get()) != 0))
     throw core::system_error(errno, "cannot write " + where_);
   root_.rename(part_, path_);
-  committed_ = true;
+  ended_ = true;
   root_.remove(journal_path(path_));  // also one that a larger version of the file left
   if (local_.durable) folders_.sync(std::string(folder_of(path_)));
   return digests;

@@ -2,6 +2,7 @@
 // A file as it arrives on the local file system: written under a hidden name, read back behind the writing, made
 // durable, then renamed.
 
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <map>
@@ -58,13 +59,13 @@ private:
   const ReceiveOptions options_;
   Descriptor file_;
   std::optional<Journal> journal_;
-  bool cloned_ = false, committed_ = false;
+  std::atomic<bool> cloned_{false}, ended_{false};
   std::once_flag preallocated_;
 
   // Of both threads and their callers:
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool ending_ = false;
+  bool ending_ = false, verified_ = false;
   std::exception_ptr error_;
   std::map<Index, Piece> pieces_;  ///< what shall be in the file
   // The pass that reads back, in the order of the chunks:

@@ -1,0 +1,259 @@
+// The other side: a provider -> requests.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "farfield/codec/checksum.hpp"
+#include "farfield/core/log.hpp"
+#include "farfield/net/url.hpp"
+#include "farfield/services/transfer/agent/agent.hpp"
+#include "farfield/services/transfer/agent/wire.hpp"
+#include "farfield/services/transfer/root.hpp"
+
+namespace farfield::services::transfer {
+
+using core::Error;
+using core::ErrorCode;
+using net::ClientRequest;
+using net::ClientResponse;
+using wire::json;
+
+namespace {
+
+class Connection {
+public:
+  explicit Connection(AgentPlace place)
+      : place_(std::move(place)),
+        client_(place_.origin, place_.client),
+        base_("/transfer/v1/" + net::percent_encode(place_.experiment)) {}
+
+  std::string name() const { return place_.origin + "/" + place_.experiment; }
+
+  ClientRequest request(std::string method, const std::string& what, const net::QueryFields& query = {}) const {
+    ClientRequest request;
+    request.method = std::move(method);
+    request.target = base_ + what;
+    if (!query.empty()) request.target += "?" + net::format_query(query);
+    if (place_.token) request.headers.set("Authorization", "Bearer " + place_.token());
+    return request;
+  }
+
+  json ask(const ClientRequest& request) { return checked(client_.send(request)); }
+  json ask(ClientRequest request, const json& body) {
+    request.headers.set("Content-Type", "application/json");
+    request.body = body.dump();
+    return ask(request);
+  }
+  /// Bytes with their checksum.
+  json put(ClientRequest request, std::span<const std::byte> bytes, std::uint32_t crc32c) {
+    request.headers.set(wire::kChecksumHeader, std::to_string(crc32c));
+    request.body.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return ask(request);
+  }
+  ClientResponse send(const ClientRequest& request, net::BodySink& sink) { return client_.send(request, sink); }
+  Error error(const ClientResponse& response) const { return wire::error(response.body, response.status).at(name()); }
+
+private:
+  json checked(const ClientResponse& response) const {
+    if (!response.ok()) throw error(response);
+    try {
+      return wire::parse(response.body);
+    } catch (Error& e) {
+      throw std::move(e).at(name());
+    }
+  }
+
+  AgentPlace place_;
+  net::Client client_;
+  std::string base_;
+};
+using Shared = std::shared_ptr<Connection>;
+
+/// Into memory of known size; what a server sends beyond is an error of its own.
+class IntoSpan final : public net::BodySink {
+public:
+  explicit IntoSpan(std::span<std::byte> into) : into_(into) {}
+  void write(std::span<const std::byte> bytes) override {
+    if (bytes.size() > into_.size() - used_)
+      throw Error(ErrorCode::corrupt_data, "the agent sends more than it was asked for");
+    std::memcpy(into_.data() + used_, bytes.data(), bytes.size());
+    used_ += bytes.size();
+  }
+  std::size_t used() const { return used_; }
+
+private:
+  std::span<std::byte> into_;
+  std::size_t used_ = 0;
+};
+
+class AgentReader final : public Reader {
+public:
+  AgentReader(Shared agent, std::string path) : agent_(std::move(agent)), path_(std::move(path)), entry_(look()) {}
+
+  const Entry& entry() const override { return entry_; }
+  Index piece_bytes() const override { return Index{4} << 20; }  // a round trip each
+
+  Version version() override { return look().version; }
+
+  Index read(Index offset, std::span<std::byte> into) override {
+    if (into.empty()) return 0;
+    auto request = agent_->request("GET", "/content", {{"path", path_}});
+    request.headers.set("Range", fmt::format("bytes={}-{}", offset, offset + std::ssize(into) - 1));
+    IntoSpan sink(into);
+    const ClientResponse response = agent_->send(request, sink);
+    if (response.status == 416) return 0;  // behind the end
+    if (!response.ok()) throw agent_->error(response);
+    if (response.status != 206 && offset != 0)
+      throw Error(ErrorCode::corrupt_data, "the agent does not send the part that it was asked for").at(agent_->name());
+    return static_cast<Index>(sink.used());
+  }
+
+private:
+  /// As it is when it is opened there: links are followed as far as they stay inside.
+  Entry look() const {
+    const json said = agent_->ask(agent_->request("GET", "/open", {{"path", path_}}));
+    return wire::entry(wire::member(said, "entry"));
+  }
+
+  const Shared agent_;
+  const std::string path_;
+  const Entry entry_;
+};
+
+json begin_message(const ReceiveOptions& options) {
+  return {{"version", wire::to_json(options.version)},
+          {"chunk_bytes", options.chunk_bytes},
+          {"growing", options.growing},
+          {"sha256", options.sha256}};
+}
+
+class AgentReceiver final : public Receiver {
+public:
+  AgentReceiver(Shared agent, const std::string& path, const ReceiveOptions& options) : agent_(std::move(agent)) {
+    const json said = agent_->ask(agent_->request("POST", "/receive", {{"path", path}}), begin_message(options));
+    session_ = "/receive/" + net::percent_encode(wire::text(said, "session"));
+    held_ = wire::held(wire::member(said, "held"));
+  }
+  ~AgentReceiver() override {
+    if (!ended_) end("POST", "/close");
+  }
+
+  const Held& held() const override { return held_; }
+  void put(Index number, std::span<const std::byte> bytes, std::uint32_t crc32c) override {
+    agent_->put(agent_->request("PUT", fmt::format("{}/chunk/{}", session_, number)), bytes, crc32c);
+  }
+  void keep(Index number, Index bytes) override {
+    agent_->ask(agent_->request("POST", session_ + "/keep"), {{"number", number}, {"bytes", bytes}});
+  }
+  std::vector<Index> verify(Index size_bytes) override {
+    const json said = agent_->ask(agent_->request("POST", session_ + "/verify"), {{"size_bytes", size_bytes}});
+    return wire::integers(said, "bad");
+  }
+  Digests commit(const Version& source, unsigned mode) override {
+    const json said = agent_->ask(agent_->request("POST", session_ + "/commit"),
+                                  {{"version", wire::to_json(source)}, {"mode", mode}});
+    ended_ = true;
+    return wire::digests(said);
+  }
+  void abandon() noexcept override { end("DELETE", ""); }
+
+private:
+  void end(const char* method, const char* what) noexcept {
+    ended_ = true;
+    try {
+      agent_->ask(agent_->request(method, session_ + what), json::object());
+    } catch (const std::exception& e) {  // the agent ends it by itself, later
+      core::log(core::LogLevel::info, "transfer.session_not_closed", {{"agent", agent_->name()}, {"error", e.what()}});
+    }
+  }
+
+  const Shared agent_;
+  std::string session_;
+  Held held_;
+  bool ended_ = false;
+};
+
+/// A file of one chunk: kept until commit(), and sent in one request. The agent reads it back.
+class SmallReceiver final : public Receiver {
+public:
+  SmallReceiver(Shared agent, std::string path, const ReceiveOptions& options)
+      : agent_(std::move(agent)), path_(std::move(path)), options_(options) {}
+
+  const Held& held() const override { return held_; }
+  void put(Index number, std::span<const std::byte> bytes, std::uint32_t crc32c) override {
+    if (number != 0 || std::ssize(bytes) > options_.chunk_bytes)
+      throw Error(ErrorCode::internal, fmt::format("chunk {} of {} bytes in a file of one", number, bytes.size()));
+    bytes_.assign(bytes.begin(), bytes.end());
+    sum_ = crc32c;
+  }
+  void keep(Index number, Index) override {
+    throw Error(ErrorCode::internal, fmt::format("chunk {} is not held", number)).at(path_);
+  }
+  std::vector<Index> verify(Index size_bytes) override {
+    if (size_bytes != std::ssize(bytes_)) throw Error(ErrorCode::internal, "chunk 0 of 1 was not written").at(path_);
+    return codec::crc32c(bytes_) == sum_ ? std::vector<Index>{} : std::vector<Index>{0};
+  }
+  Digests commit(const Version& source, unsigned mode) override {
+    const json how{{"version", wire::to_json(source)}, {"mode", mode & 0777U}, {"sha256", options_.sha256}};
+    return wire::digests(
+        agent_->put(agent_->request("PUT", "/content", {{"path", path_}, {"as", how.dump()}}), bytes_, sum_));
+  }
+  void abandon() noexcept override { bytes_.clear(); }
+
+private:
+  const Shared agent_;
+  const std::string path_;
+  const ReceiveOptions options_;
+  std::vector<std::byte> bytes_;
+  std::uint32_t sum_ = 0;
+  Held held_;
+};
+
+class AgentProvider final : public Provider {
+public:
+  explicit AgentProvider(AgentPlace place) : agent_(std::make_shared<Connection>(std::move(place))) {}
+
+  std::string name() const override { return agent_->name(); }
+  std::optional<Entry> stat(const std::string& path) override {
+    const json said = agent_->ask(agent_->request("GET", "/stat", {{"path", checked_path(path)}}));
+    const json& entry = wire::member(said, "entry");
+    return entry.is_null() ? std::nullopt : std::optional(wire::entry(entry));
+  }
+  Listing list(const std::string& path) override {
+    return wire::listing(agent_->ask(agent_->request("GET", "/list", {{"path", checked_path(path)}})));
+  }
+  std::unique_ptr<Reader> open(const std::string& path) override {
+    return std::make_unique<AgentReader>(agent_, checked_path(path));
+  }
+  std::unique_ptr<Receiver> receive(const std::string& path, const ReceiveOptions& options) override {
+    std::string name = checked_path(path);
+    if (name.empty()) throw Error(ErrorCode::invalid_argument, this->name() + " is a folder, not a file");
+    if (options.chunk_bytes <= 0 || options.chunk_bytes > wire::kLongestChunk)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("chunks of {} bytes; must be 1 to {}", options.chunk_bytes, wire::kLongestChunk));
+    if (!options.growing && options.version.size_bytes <= options.chunk_bytes)
+      return std::make_unique<SmallReceiver>(agent_, std::move(name), options);
+    return std::make_unique<AgentReceiver>(agent_, name, options);
+  }
+  void make_folder(const std::string& path) override {
+    agent_->ask(agent_->request("POST", "/folder", {{"path", checked_path(path)}}));
+  }
+  void remove(const std::string& path) override {
+    agent_->ask(agent_->request("DELETE", "/content", {{"path", checked_path(path)}}));
+  }
+  Digests digests(const std::string& path, bool sha256) override {
+    return wire::digests(agent_->ask(
+        agent_->request("GET", "/digests", {{"path", checked_path(path)}, {"sha256", sha256 ? "1" : "0"}})));
+  }
+
+private:
+  const Shared agent_;
+};
+
+}  // namespace
+
+std::unique_ptr<Provider> agent_provider(AgentPlace place) { return std::make_unique<AgentProvider>(std::move(place)); }
+
+}  // namespace farfield::services::transfer
