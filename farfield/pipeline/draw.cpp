@@ -23,7 +23,8 @@ bool has_axes(const Dataset& d, std::initializer_list<std::string_view> axes) {
 }
 
 bool drawable(const Dataset& d) {
-  return !d.data.empty() && d.data.size() > 0 && d.draw != "none" && d.draw != "valid" && !d.name.ends_with("seconds");
+  return !d.data.empty() && d.data.size() > 0 && d.draw != "none" && d.draw != "model" && d.draw != "valid" &&
+         !d.name.ends_with("seconds");
 }
 
 /// "object_phase" from "object" and "phase"; a name never leads out of the folder.
@@ -252,10 +253,12 @@ private:
     const auto values = d.data.to<double, 2>();
     const Index points = values.extent(0), all = values.extent(1), shown = std::min(all, kCurves);
     if (points < 2 || d.axes.size() != 2) return;
-    core::Array<double, 2> errors;
-    for (const auto& other : product_.datasets)
-      if (other.draw == "error" && other.axes == d.axes && other.data.shape() == d.data.shape())
-        errors = other.data.to<double, 2>();
+    core::Array<double, 2> errors, model;
+    for (const auto& other : product_.datasets) {
+      if (other.axes != d.axes || other.data.shape() != d.data.shape() || !other.name.starts_with(d.name)) continue;
+      if (other.draw == "error") errors = other.data.to<double, 2>();
+      if (other.draw == "model") model = other.data.to<double, 2>();
+    }
     const auto* abscissa = abscissa_along(d.axes[0], points);
 
     plot::CurvePlot plot;
@@ -277,6 +280,14 @@ private:
         if (!errors.empty()) series.error.push_back(errors(i, c));
         // A delay of 0 holds the shot noise and would hide all else.
         if (std::isfinite(values(i, c)) && series.x.back() != 0) heights.push_back(values(i, c));
+      }
+      if (!model.empty()) {
+        // Points as measured, and the model as a line of their colour.
+        series.style = plot::SeriesStyle::points;
+        series.colour = plot::palette(static_cast<std::size_t>(s));
+        plot::Series line{.x = series.x, .colour = series.colour};
+        for (Index i = 0; i < points; ++i) line.y.push_back(model(i, c));
+        plot.series.push_back(std::move(line));
       }
       plot.series.push_back(std::move(series));
     }

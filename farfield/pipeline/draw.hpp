@@ -24,7 +24,7 @@ struct Picture {
 ///   the first one if it grows strictly and others follow, else 0, 1, 2 ... (iterations from 1);
 /// - real over two axes with draw = "curves": NAME.png, at most 9 of them spread over the second axis, with the error
 /// bars
-///   of the dataset over the same axes that has draw = "error";
+///   of NAME... over the same axes that has draw = "error", and lines through them from the one with draw = "model";
 /// - real over two axes with draw = "image": NAME.png, a square map with the first axis upwards, on a scale that leaves
 ///   the diagonal out (where shot noise lies in a two-time correlation);
 /// - everything else, numbers of time ("...seconds") and draw = "none": no picture.

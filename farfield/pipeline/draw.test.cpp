@@ -71,6 +71,18 @@ TEST(Draw, FamiliesOfCurvesAndMaps) {
   EXPECT_EQ(names(p), (Names{"g2.png", "c2_00001.png"}));
 }
 
+TEST(Draw, AModelIsDrawnWithItsCurves) {
+  model::Product p;
+  Array<double, 2> g2({3, 2}, 1.5), fit({3, 2}, 1.4);
+  p.datasets.push_back({"g2", AnyArray(g2), "", {"delay", "q"}, "", "curves"});
+  const auto alone = draw(p);
+  p.datasets.push_back({"g2_fit", AnyArray(fit), "", {"delay", "q"}, "", "model"});
+  p.datasets.push_back({"residual_fit", AnyArray(fit), "", {"delay", "q"}, "", "model"});
+  const auto both = draw(p);
+  ASSERT_EQ(both.size(), 1U);
+  EXPECT_NE(both[0].bytes, alone[0].bytes);
+}
+
 TEST(Draw, TheValidRegionCutsThePictureAndIsNotDrawnItself) {
   model::Product p;
   Array<core::cfloat, 2> object({200, 200}, {1.0F, 0.0F});

@@ -215,9 +215,10 @@ model::Product average(std::span<const model::Product> results, const AverageOpt
   p.verb = "average";
   const auto& first = results[0];
   p.datasets.push_back(
-      {result::kDelay, needed(first, 0, result::kDelay, 1), "frames", {"delay"}, "delays", "abscissa"});
-  p.datasets.push_back({result::kG2, core::AnyArray(mean.g2), "", {"delay", "q"}, "weighted mean of the results"});
-  p.datasets.push_back({result::kG2Error, core::AnyArray(mean.error), "", {"delay", "q"}, "standard error"});
+      {result::kDelay, needed(first, 0, result::kDelay, 1), "frames", {"delay"}, "delays", "abscissa-log"});
+  p.datasets.push_back(
+      {result::kG2, core::AnyArray(mean.g2), "", {"delay", "q"}, "weighted mean of the results", "curves"});
+  p.datasets.push_back({result::kG2Error, core::AnyArray(mean.error), "", {"delay", "q"}, "standard error", "error"});
   if (const auto* q = first.find(result::kQ)) p.datasets.push_back(*q);
   add_mean(p, results, used, result::kSaxs1d);
   add_mean(p, results, used, result::kSaxs2d);

@@ -125,10 +125,11 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
     p.datasets.push_back({name, std::move(data), of, axes, help, draw});
   };
   add("delay", core::AnyArray(frames), "frames", {"delay"}, "delays of g2", "none");
-  add("time", array_of(delay), unit, {"delay"}, "delays of g2", "abscissa");
-  add("q", array_of(q), q_unit, {"q"}, known_q ? "value of each bin" : "number of each bin", "abscissa");
-  add("g2", core::AnyArray(g2), "", {"delay", "q"}, "as measured");
-  add("g2_error", core::AnyArray(error), "", {"delay", "q"}, "standard error");
+  add("time", array_of(delay), unit, {"delay"}, "delays of g2", "abscissa-log");
+  add("q", array_of(q), q_unit, {"q"}, known_q ? "value of each bin" : "number of each bin",
+      known_q ? "abscissa-log" : "abscissa");
+  add("g2", core::AnyArray(g2), "", {"delay", "q"}, "as measured", "curves");
+  add("g2_error", core::AnyArray(error), "", {"delay", "q"}, "standard error", "error");
   core::Array<double, 2> curve({g2.extent(0), bins}, kNaN), residual({g2.extent(0), bins}, kNaN);
   std::vector<double> chi2;
   std::vector<std::uint8_t> converged;
@@ -151,8 +152,9 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
       if (sigma > 0) residual(i, b) = (chosen(i, b) - curve(i, b)) / sigma;
     }
   }
-  add("g2_fit", core::AnyArray(curve), "", {"delay", "q"}, "the model at the delays");
-  add("residual", core::AnyArray(residual), "", {"delay", "q"}, "(g2 - model) / error, of the points that entered");
+  add("g2_fit", core::AnyArray(curve), "", {"delay", "q"}, "the model at the delays", "model");
+  add("residual", core::AnyArray(residual), "", {"delay", "q"}, "(g2 - model) / error, of the points that entered",
+      "curves");
   const int parameters = o.model == FitModel::single_exponential ? 4 : kFitParameters;
   for (int k = 0; k < parameters; ++k) {
     std::vector<double> value, sigma;
@@ -161,7 +163,7 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
       sigma.push_back(f.error[static_cast<std::size_t>(k)]);
     }
     const std::string n = name(static_cast<FitParameter>(k)), u = k == kTau || k == kSlowTau ? unit : "";
-    add(n, array_of(value), u, {"q"}, n + " of each bin");
+    add(n, array_of(value), u, {"q"}, n + " of each bin", u.empty() ? "" : "log");
     add(n + "_error", array_of(sigma), u, {"q"}, "one standard deviation; 0: fixed", "none");
   }
   add("chi2_reduced", array_of(chi2), "", {"q"}, "chi2 per degree of freedom", "none");
@@ -182,7 +184,7 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
     p.metrics["law_chi2"] = law.chi2;
     std::vector<double> line;
     for (const double v : q) line.push_back(v > 0 ? law.prefactor * std::pow(v, law.exponent) : kNaN);
-    add("tau_law", array_of(line), unit, {"q"}, "tau = prefactor q^exponent");
+    add("tau_law", array_of(line), unit, {"q"}, "tau = prefactor q^exponent", "log");
   }
   for (const auto& d : result.datasets)
     if (d.name.starts_with("qmap/")) p.datasets.push_back(d);
