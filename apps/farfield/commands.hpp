@@ -23,6 +23,15 @@ Command technique_list_command();
 Command technique_schema_command();
 /// JSON Schema of a verb's options.
 std::string schema_text(const technique::TechniqueInfo& technique, const technique::Verb& verb);
+Command flow_validate_command();
+Command flow_deploy_command();
+Command flow_run_command();
+Command flow_list_command();
+Command flow_show_command();
+Command flow_cancel_command();
+Command flow_resume_command();
+Command flow_log_command();
+Command flow_report_command();
 Command help_command();
 
 /// Everything the program can do, as main() offers it.

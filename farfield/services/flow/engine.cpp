@@ -70,7 +70,7 @@ struct Engine::State {
 
   // Shared with callers.
   mutable std::mutex mutex;
-  std::condition_variable wake, ended;
+  std::condition_variable wake, ended, stored_something;
   std::deque<std::function<void()>> tasks;
   std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const Deployed>> flows;
   std::list<Listener> listeners;
@@ -239,6 +239,7 @@ struct Engine::State {
   void adopted(const RunNews& news, const std::vector<Effect>& effects) {
     carry_out(effects);
     tell(news);
+    stored_something.notify_all();
     const auto found = live.find(news.run.id);
     if (found == live.end()) return;
     if (news.run.status != RunStatus::active) {
@@ -482,6 +483,13 @@ void Engine::resume(const std::string& run_id, const std::string& by) {
     state_->adopt(state_->replayed(run_id));
     state_->give(run_id, [by](Run& run, double now_s) { run.resume(by, now_s); });
   });
+  const auto deadline = Steady::now() + std::chrono::seconds(60);
+  while (state_->records.run(run_id).events == record.events) {
+    if (Steady::now() >= deadline)
+      throw Error(ErrorCode::unavailable, fmt::format("run '{}' could not be resumed yet", run_id));
+    std::unique_lock lock(state_->mutex);
+    state_->stored_something.wait_for(lock, std::chrono::milliseconds(50));
+  }
 }
 
 void Engine::adopt(const std::string& run_id) {
