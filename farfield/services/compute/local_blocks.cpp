@@ -1,0 +1,202 @@
+// Blocks as processes of this machine. A block is a session of its own, named by the process id of its script and that
+// process's time of start, so that another process with the same number is not taken for it.
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+
+#include "farfield/core/error.hpp"
+#include "farfield/core/system_error.hpp"
+#include "farfield/services/compute/block_script.hpp"
+#include "farfield/services/compute/command.hpp"
+
+extern char** environ;
+
+namespace farfield::services::compute {
+namespace {
+
+using core::Error;
+using core::ErrorCode;
+using Clock = std::chrono::steady_clock;
+
+/// Fields of /proc/PID/stat that matter; nothing for a process that is not there or only waits to be asked for its
+/// code.
+struct Process {
+  long session = 0;
+  unsigned long long start = 0;
+};
+std::optional<Process> look_at(long pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(file, text);
+  const std::size_t name_end = text.rfind(')');  // the name may hold anything
+  if (name_end == std::string::npos) return std::nullopt;
+  std::istringstream rest(text.substr(name_end + 1));
+  std::string state;
+  long parent = 0, group = 0;
+  Process p;
+  rest >> state >> parent >> group >> p.session;
+  for (int field = 7; field < 22; ++field) rest >> text;
+  rest >> p.start;
+  if (!rest || state == "Z" || state == "X") return std::nullopt;
+  return p;
+}
+
+class LocalBlocks final : public BlockProvider {
+public:
+  explicit LocalBlocks(const LocalOptions& options) : options_(options) {}
+
+  std::string submit(const BlockRequest& r) override {
+    validate(r);
+    if (r.nodes != 1)
+      throw Error(ErrorCode::invalid_argument, fmt::format("nodes {} must be 1 on this machine", r.nodes));
+    for (const std::string* word : {&r.partition, &r.account, &r.qos, &r.reservation})
+      if (!word->empty())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("\"{}\": this machine has no partitions, accounts, QOS or reservations", *word));
+    if (!r.extra.empty()) throw Error(ErrorCode::invalid_argument, "this machine has no scheduler to read extra lines");
+    const BlockFiles files = files_of(r);
+    write_script(r, {},
+                 {"timeout", "--signal=TERM", fmt::format("--kill-after={}", options_.grace_s),
+                  fmt::format("{}", std::ceil(r.walltime_s))},
+                 r.walltime_s);
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, files.output().c_str(), O_WRONLY | O_CREAT | O_APPEND,
+                                       0600);
+    ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    std::string shell = "/bin/sh", script = files.script();
+    char* arguments[] = {shell.data(), script.data(), nullptr};
+    pid_t pid = 0;
+    const int failed = ::posix_spawn(&pid, "/bin/sh", &actions, &attributes, arguments, environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+    if (failed != 0) {
+      ::unlink(script.c_str());
+      throw core::system_error(failed, "cannot start block " + r.name);
+    }
+    const auto process = look_at(pid);  // gone only if it has ended
+    return fmt::format("{}-{}:{}", pid, process ? process->start : 0, files.base);
+  }
+
+  std::string find(const std::string& folder, const std::string& name) override {
+    const BlockFiles files{folder + "/" + name};
+    if (::access(files.script().c_str(), F_OK) != 0) return {};
+    const auto pid = read_number(files.pid());
+    const auto process = pid ? look_at(*pid) : std::nullopt;
+    return fmt::format("{}-{}:{}", pid.value_or(0), process && process->session == *pid ? process->start : 0,
+                       files.base);
+  }
+
+  std::map<std::string, BlockStatus> query(std::span<const std::string> ids) override {
+    std::map<std::string, BlockStatus> all;
+    for (const std::string& id : ids) all[id] = status(id);
+    return all;
+  }
+
+  void cancel(const std::string& id) override {
+    const Parsed block = parse(id);
+    if (!runs(block)) return;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_.emplace(id, Clock::now());
+    }
+    ::kill(static_cast<pid_t>(block.pid), SIGTERM);  // the script passes it on
+    std::ofstream(block.files.base + ".cancelled") << "1\n";
+  }
+
+private:
+  struct Parsed {
+    long pid = 0;
+    unsigned long long start = 0;
+    BlockFiles files;
+  };
+  static Parsed parse(const std::string& id) {
+    const BlockId parts = parse_id(id);
+    Parsed p;
+    char dash = 0;
+    std::istringstream numbers(parts.first);
+    if (!(numbers >> p.pid >> dash >> p.start) || dash != '-' || p.pid < 0)
+      throw Error(ErrorCode::not_found, fmt::format("\"{}\" is not the id of a block of this machine", id));
+    p.files.base = parts.base;
+    return p;
+  }
+  static bool runs(const Parsed& block) {
+    if (block.pid <= 1 || block.start == 0) return false;
+    int ignored = 0;
+    ::waitpid(static_cast<pid_t>(block.pid), &ignored, WNOHANG);  // if it is ours and has ended
+    const auto process = look_at(block.pid);
+    return process && process->start == block.start;
+  }
+
+  BlockStatus status(const std::string& id) {
+    const Parsed block = parse(id);
+    BlockStatus s;
+    s.nodes = "localhost";
+    const bool alive = runs(block);
+    if (alive) {
+      s.state = BlockState::running;
+      const std::lock_guard lock(mutex_);
+      const auto it = cancelled_.find(id);
+      if (it != cancelled_.end() && Clock::now() - it->second > std::chrono::duration<double>(options_.grace_s))
+        kill_session(block.pid);
+      return s;
+    }
+    const bool cancelled = ::access((block.files.base + ".cancelled").c_str(), F_OK) == 0;
+    const auto code = read_number(block.files.exit());
+    if (cancelled) {
+      s.state = BlockState::cancelled;
+    } else if (!code) {
+      // The script itself was killed, or it is not there.
+      const bool known = ::access(block.files.script().c_str(), F_OK) == 0;
+      s.state = known ? BlockState::failed : BlockState::lost;
+      s.reason = known ? "killed" : "no such block";
+    } else if (*code == 124) {
+      s.state = BlockState::timed_out;
+      s.reason = "walltime is over";
+    } else {
+      s.state = *code == 0 ? BlockState::done : BlockState::failed;
+      s.reason = fmt::format("exit code {}", *code);
+    }
+    return s;
+  }
+
+  /// All processes of the block, whatever groups they made.
+  static void kill_session(long session) {
+    DIR* proc = ::opendir("/proc");
+    if (proc == nullptr) return;
+    while (const dirent* entry = ::readdir(proc)) {  // NOLINT(concurrency-mt-unsafe): a stream of our own
+      const long pid = std::strtol(entry->d_name, nullptr, 10);
+      if (pid <= 1) continue;
+      const auto process = look_at(pid);
+      if (process && process->session == session) ::kill(static_cast<pid_t>(pid), SIGKILL);
+    }
+    ::closedir(proc);
+  }
+
+  LocalOptions options_;
+  std::mutex mutex_;
+  std::map<std::string, Clock::time_point> cancelled_;  ///< since when
+};
+
+}  // namespace
+
+std::unique_ptr<BlockProvider> make_local_blocks(const LocalOptions& options) {
+  return std::make_unique<LocalBlocks>(options);
+}
+
+}  // namespace farfield::services::compute
