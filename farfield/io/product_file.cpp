@@ -29,6 +29,13 @@ model::Product read_product(const std::filesystem::path& path) {
   const auto file = hdf5::File::open(path);
   if (cxi::is_product(file)) return cxi::read_product(file);
   if (xpcs::is_result(file)) return xpcs::read_result(file);
+  if (xpcs::holds_qmap(file)) {
+    model::Product map;
+    map.technique = "xpcs";
+    map.verb = "qmap";
+    xpcs::read_qmap_group(file, map);
+    return map;
+  }
   return read_hdf5_product(file);
 }
 

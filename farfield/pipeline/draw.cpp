@@ -307,7 +307,22 @@ private:
     return {low - room, high + room};
   }
 
+  /// Of many maps of a kind a few, spread over them, are drawn.
+  bool is_shown(const Dataset& d) const {
+    Index place = 0, all = 0;
+    for (const auto& other : product_.datasets)
+      if (other.draw == "image" && other.axes == d.axes && other.data.shape() == d.data.shape()) {
+        if (&other == &d) place = all;
+        ++all;
+      }
+    if (all <= kMaps) return true;
+    for (Index i = 0; i < kMaps; ++i)
+      if (place == i * (all - 1) / (kMaps - 1)) return true;
+    return false;
+  }
+
   void map_image(const Dataset& d) {
+    if (!is_shown(d)) return;
     const auto values = d.data.to<float, 2>();
     const Index ny = values.extent(0), nx = values.extent(1);
     // Larger maps are drawn with every so many-th row and column; averages would hide the noise that is there.
@@ -333,6 +348,7 @@ private:
 
   static constexpr Index kMargin = 4;  // pixels around what is valid
   static constexpr Index kCurves = 9;      // that can be told apart in one plot
+  static constexpr Index kMaps = 4;
   static constexpr Index kMapEdge = 500;   // rows of a map that are drawn
   const model::Product& product_;
   std::vector<Picture> pictures_;

@@ -26,7 +26,7 @@ struct Picture {
 /// bars
 ///   of NAME... over the same axes that has draw = "error", and lines through them from the one with draw = "model";
 /// - real over two axes with draw = "image": NAME.png, a square map with the first axis upwards, on a scale that leaves
-///   the diagonal out (where shot noise lies in a two-time correlation);
+///   the diagonal out (where shot noise lies in a two-time correlation); at most 4 of a kind, spread over them;
 /// - everything else, numbers of time ("...seconds") and draw = "none": no picture.
 /// Images carry a scale bar in micrometres where the product has a pixel size, else (and for images in counts, which
 /// are the detector's) in pixels. A dataset with draw = "valid" or "weight" cuts off and greys out what is not valid,

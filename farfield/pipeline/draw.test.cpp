@@ -69,6 +69,11 @@ TEST(Draw, FamiliesOfCurvesAndMaps) {
   p.datasets.push_back({"c2_00001", AnyArray(c2), "", {"t1", "t2"}, "", "image"});
   p.datasets.push_back({"dark", AnyArray(dark), "", {"delay", "q"}, "", "curves"});
   EXPECT_EQ(names(p), (Names{"g2.png", "c2_00001.png"}));
+  model::Product many;
+  for (int i = 0; i < 10; ++i)
+    many.datasets.push_back(
+        {std::to_string(i), AnyArray(Array<float, 2>({6, 6}, 1.0F)), "", {"t1", "t2"}, "", "image"});
+  EXPECT_EQ(names(many), (Names{"0.png", "3.png", "6.png", "9.png"}));
 }
 
 TEST(Draw, AModelIsDrawnWithItsCurves) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "farfield/codec/deflate.hpp"
 #include "farfield/core/error.hpp"
 
 namespace farfield::io::hdf5 {
@@ -12,12 +13,59 @@ using core::Error;
 using core::ErrorCode;
 using core::Index;
 
+namespace {
+constexpr int kFast = 1;
+}
+
 void check_name(const std::string& name, const char* what) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
       name.find('\0') != std::string::npos)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("{} name \"{}\" must not be empty or hold a slash", what, name));
 }
+
+std::vector<std::byte> pack_chunk(std::span<const std::byte> chunk, Index item_bytes) {
+  std::vector<std::byte> shuffled(chunk.size());
+  codec::byte_shuffle(chunk, item_bytes, shuffled);
+  return codec::deflate(shuffled, codec::DeflateWrapping::zlib, kFast);
+}
+
+Storage packed_storage(std::vector<Index> chunk) {
+  return {std::move(chunk), {}, {{kShuffle, {}}, {kDeflate, {static_cast<unsigned>(kFast)}}}};
+}
+
+namespace {
+
+/// Chunks of whole rows (the last two dimensions; 1 in all others): each is one stretch of the array.
+void write_rows(File& file, const std::string& path, const core::AnyArray& array, const Storage& storage) {
+  auto dataset = file.create_dataset(path, array.dtype(), array.shape(), storage);
+  const auto& shape = array.shape();
+  const std::size_t rank = shape.size();
+  const Index item = core::item_size(array.dtype()), row = shape[rank - 1] * item, height = shape[rank - 2];
+  const Index rows = storage.chunk[rank - 2];
+  const auto* bytes = static_cast<const std::byte*>(array.data());
+  std::vector<std::byte> padded;
+  std::vector<Index> offset(rank, 0);
+  for (Index first = 0; first < array.bytes(); first += height * row) {
+    for (Index y = 0; y < height; y += rows) {
+      std::span<const std::byte> chunk(bytes + first + y * row,
+                                       static_cast<std::size_t>(std::min(rows, height - y) * row));
+      if (y + rows > height) {  // chunks at the edge are stored whole
+        padded.assign(static_cast<std::size_t>(rows * row), std::byte{0});
+        std::copy(chunk.begin(), chunk.end(), padded.begin());
+        chunk = padded;
+      }
+      offset[rank - 2] = y;
+      dataset.write_chunk(offset, pack_chunk(chunk, item));
+    }
+    for (std::size_t r = rank - 2; r-- > 0;) {
+      if (++offset[r] < shape[r]) break;
+      offset[r] = 0;
+    }
+  }
+}
+
+}  // namespace
 
 void write_dataset(File& file, const std::string& path, const model::Dataset& dataset) {
   if (dataset.data.empty())
@@ -32,9 +80,11 @@ void write_dataset(File& file, const std::string& path, const model::Dataset& da
     auto& rows = storage.chunk[storage.chunk.size() - 2];
     rows = std::max<Index>(1, std::min(rows, (Index{1} << 20) / std::max<Index>(row, 1)));
     if (row > (Index{1} << 30)) storage.chunk.clear();  // a chunk has to stay below 4 GiB
-    if (!storage.chunk.empty()) storage.filters = {{kShuffle, {}}, {kDeflate, {1}}};
+    if (!storage.chunk.empty()) storage = packed_storage(std::move(storage.chunk));
   }
-  file.write(path, dataset.data, storage);
+  const bool real = dataset.data.dtype() != core::DType::c64 && dataset.data.dtype() != core::DType::c128;
+  if (real && !storage.chunk.empty()) write_rows(file, path, dataset.data, storage);
+  else file.write(path, dataset.data, storage);
   if (!dataset.unit.empty()) file.set_attribute(path, "units", dataset.unit);
   if (!dataset.axes.empty()) file.set_attribute(path, "axes", dataset.axes);
   if (!dataset.help.empty()) file.set_attribute(path, "description", dataset.help);

@@ -95,17 +95,31 @@ private:
   void write_c2() {
     for (const auto& d : p_.datasets) {
       if (!d.name.starts_with("c2_0") || find(d.name, 2) == nullptr) continue;
-      auto half = d.data.to<float, 2>();
-      if (half.extent(0) != half.extent(1))
+      const auto c2 = d.data.to<float, 2>();
+      if (c2.extent(0) != c2.extent(1))
         throw Error(ErrorCode::invalid_argument,
-                    fmt::format("{} of {} x {} times must be square", d.name, half.extent(0), half.extent(1)))
+                    fmt::format("{} of {} x {} times must be square", d.name, c2.extent(0), c2.extent(1)))
             .at(file_.name());
-      for (Index y = 1; y < half.extent(0); ++y) std::fill_n(&half(y, 0), y, 0.0F);
-      write(kXpcs + "twotime/correlation_map/" + d.name, d, core::AnyArray(half));
+      write_half(kXpcs + "twotime/correlation_map/" + d.name, c2);
     }
     for (const auto& name : file_.list(kXpcs + "twotime/correlation_map"))
       if (name.starts_with("c2_"))
         file_.link(kXpcs + "twotime/correlation_map/" + name, kExchange + "C2T_all/g2_" + name.substr(3));
+  }
+
+  /// Square chunks; those before the diagonal are never written and read as 0.
+  void write_half(const std::string& path, const core::Array<float, 2>& c2) {
+    const Index n = c2.extent(0), edge = std::min<Index>(n, 256);
+    auto dataset = file_.create_dataset(path, core::DType::f32, {n, n}, hdf5::packed_storage({edge, edge}));
+    core::Array<float, 2> square({edge, edge});
+    for (Index y0 = 0; y0 < n; y0 += edge)
+      for (Index x0 = y0; x0 < n; x0 += edge) {
+        square.fill(0);
+        for (Index y = y0; y < std::min(y0 + edge, n); ++y)
+          for (Index x = std::max(x0, y); x < std::min(x0 + edge, n); ++x) square(y - y0, x - x0) = c2(y, x);
+        dataset.write_chunk({y0, x0}, hdf5::pack_chunk(std::as_bytes(std::span(square.begin(), square.end())),
+                                                       static_cast<Index>(sizeof(float))));
+      }
   }
 
   void write_static_mean() {

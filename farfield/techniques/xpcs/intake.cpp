@@ -60,7 +60,7 @@ bool Intake::has_monitor(model::FrameId id) const {
 }
 
 void Intake::compact(const core::AnyImage& image, Dense& out) const {
-  out.counts.clear();
+  out.counts = {};
   out.values.clear();
   out.refusal.clear();
   core::visit_dtype(image.dtype, [&](auto zero) {
@@ -68,12 +68,12 @@ void Intake::compact(const core::AnyImage& image, Dense& out) const {
     const auto rows = image.view<T>();
     if constexpr (std::is_same_v<T, std::uint8_t> || std::is_same_v<T, std::uint16_t> ||
                   std::is_same_v<T, std::uint32_t>) {
-      out.counts.resize(static_cast<std::size_t>(image.ny * image.nx));
+      if (!out.room)
+        out.room = std::make_unique_for_overwrite<model::PixelCount[]>(static_cast<std::size_t>(ny_ * nx_));
       Index made = 0;
       for (Index y = 0; y < image.ny; ++y)
-        made +=
-            xpcs::compact(rows[y].data(), image.nx, static_cast<std::uint32_t>(y * image.nx), out.counts.data() + made);
-      out.counts.resize(static_cast<std::size_t>(made));
+        made += xpcs::compact(&rows(y, 0), image.nx, static_cast<std::uint32_t>(y * image.nx), out.room.get() + made);
+      out.counts = {out.room.get(), static_cast<std::size_t>(made)};
     } else if constexpr (std::is_arithmetic_v<T>) {
       for (Index y = 0; y < image.ny; ++y)
         for (Index x = 0; x < image.nx; ++x) {

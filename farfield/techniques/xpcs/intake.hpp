@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -59,7 +60,8 @@ private:
     std::vector<PixelValue> values;
   };
   struct Dense {
-    std::vector<model::PixelCount> counts;
+    std::unique_ptr<model::PixelCount[]> room;  // for every pixel; not zeroed
+    std::span<const model::PixelCount> counts;
     std::vector<PixelValue> values;
     std::string refusal;
   };

@@ -3,6 +3,7 @@
 #include "farfield/techniques/xpcs/correlate.hpp"
 #include "farfield/techniques/xpcs/options.hpp"
 #include "farfield/techniques/xpcs/product_verbs.hpp"
+#include "farfield/techniques/xpcs/rebin.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 #include "farfield/techniques/xpcs/two_time_analysis.hpp"
 
@@ -44,9 +45,17 @@ const technique::TechniqueInfo& info() {
             .outputs = {result::kSaxs1d, result::kSaxs1dPartial, result::kSaxs2d, result::kFrameSum},
             .sparse_frames = true,
             .raw_frames = true,
-            .analyse = [](const core::OptionValues& values, const technique::Resources& resources) {
-              return make_saxs(saxs_schema().make(values), resources);
-            }}})};
+            .analyse =
+                [](const core::OptionValues& values, const technique::Resources& resources) {
+                  return make_saxs(saxs_schema().make(values), resources);
+                }},
+           {.name = "rebin",
+            .summary = "another q-map for a result that kept its pixels, without the frames",
+            .options = {},
+            .inputs = {"product", "product"},
+            .outputs = {result::kDelay, result::kG2, result::kG2Error, result::kSaxs1d},
+            .combine = [](std::span<const model::Product> in, const core::OptionValues&, const technique::Resources&,
+                          std::stop_token, technique::Observer&) { return rebin(in[0], in[1]); }}})};
   return value;
 }
 
