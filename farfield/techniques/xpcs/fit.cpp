@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "farfield/techniques/xpcs/pixel_groups.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
 namespace farfield::techniques::xpcs {
@@ -36,6 +37,35 @@ const model::Dataset& needed(const model::Product& p, const char* name, int rank
 std::string text_of(const model::Product& p, const std::string& key) {
   const auto found = p.provenance.find(key);
   return found == p.provenance.end() ? "" : found->second;
+}
+
+/// Errors from fits without one group of the pixels each, in place of those that the fits have of themselves.
+void jackknife(std::vector<CurveFit>& fits, const PixelGroups& groups, std::span<const double> delay,
+               const core::Array<double, 2>& error, const FitOptions& o) {
+  std::vector<std::vector<CurveFit>> without;
+  for (Index k = 0; k < o.resample; ++k) {
+    const auto g2 = groups.g2_without(k);
+    if (g2.extents() != error.extents())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the pixels of the result give g2 ({}, {}), it has ({}, {})", g2.extent(0), g2.extent(1),
+                              error.extent(0), error.extent(1)));
+    without.push_back(fit_g2(delay, g2, error, o, fits));
+  }
+  for (std::size_t q = 0; q < fits.size(); ++q)
+    for (std::size_t p = 0; p < kFitParameters; ++p) {
+      if (!fits[q].converged || !(fits[q].error[p] > 0)) continue;
+      const bool time = p == kTau || p == kSlowTau;
+      double n = 0, mean = 0, squares = 0;
+      for (const auto& w : without)
+        if (w[q].converged && std::isfinite(w[q].value[p])) {
+          const double x = time ? std::log(w[q].value[p]) : w[q].value[p], d = x - mean;
+          mean += d / ++n;
+          squares += d * (x - mean);
+        }
+      if (n < 2) continue;
+      const double sigma = std::sqrt((n - 1) / n * squares);
+      fits[q].error[p] = time ? sigma * fits[q].value[p] : sigma;
+    }
 }
 
 }  // namespace
@@ -111,7 +141,9 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
     if (!o.q_range.empty() && !(v >= o.q_range[0] && v <= o.q_range[1]))
       for (Index i = 0; i < g2.extent(0); ++i) chosen(i, b) = kNaN;
   }
-  const auto fits = fit_g2(delay, chosen, error, o);
+  auto fits = fit_g2(delay, chosen, error, o);
+  const bool resampled = o.resample > 1 && PixelGroups::possible(result);
+  if (resampled) jackknife(fits, PixelGroups(result, o.resample), delay, error, o);
 
   model::Product p;
   p.technique = "xpcs";
@@ -170,6 +202,7 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
   add("converged", core::AnyArray(core::View<const std::uint8_t, 1>(converged.data(), {bins})), "", {"q"}, "1: fitted",
       "none");
   p.metrics["chi2"] = total_chi2;
+  p.metrics["resampled"] = resampled ? static_cast<double>(o.resample) : 0;
   p.metrics["bins_fitted"] = static_cast<double>(std::count(converged.begin(), converged.end(), 1));
   if (failed > 0) observer.warning(fmt::format("{} of {} bins could not be fitted; they are NaN", failed, bins));
   if (o.law && known_q) {
@@ -210,6 +243,11 @@ const core::BoundSchema<FitOptions>& fit_schema() {
     s.add("delay-range", &O::delay_range,
           "low,high of the delays that enter, in s (frames where the frame time is not known)", {.group = "Data"});
     s.add("q-range", &O::q_range, "low,high of the bins that enter, by their first value (q)", {.group = "Data"});
+    s.add(
+        "resample", &O::resample,
+        "groups of pixels that are left out in turn to find the errors, of a result made with --keep-pixels; 0: errors "
+        "from those of g2, as if its delays were independent",
+        {.min = 0, .max = 1000, .group = "Data"});
     s.add("law", &O::law, "fit tau = prefactor q^exponent through the relaxation times", {.group = "Model"});
     return s;
   }();

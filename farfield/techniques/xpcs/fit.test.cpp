@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "farfield/math/random.hpp"
+#include "farfield/techniques/xpcs/pixel_groups.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
+#include "farfield/techniques/xpcs/scan_testing.hpp"
 
 namespace farfield::techniques::xpcs {
 namespace {
@@ -175,6 +177,28 @@ TEST(FitLaw, IsTheLineThroughTheLogarithms) {
   for (int i = 0; i < 6; ++i) sxx += std::pow(std::log(q[static_cast<std::size_t>(i)]) - mean, 2);
   EXPECT_NEAR(law.exponent_error, 0.05 / std::sqrt(sxx), 1e-12);
   EXPECT_TRUE(std::isnan(fit_law({q.data(), 1}, {tau.data(), 1}, {error.data(), 1}).exponent));
+}
+
+// All groups together are what correlate gives: the mean over static bins of <G2> / (<IP> <IF>).
+TEST(PixelGroups, GiveTheG2OfTheResult) {
+  const auto scan = testing::random_scan(5, 120, 0.8);
+  testing::Analysis analysis(scan);
+  CorrelateOptions o;
+  o.keep_pixels = true;
+  const auto result = analysis.run(o);
+  ASSERT_TRUE(PixelGroups::possible(result));
+  const PixelGroups groups(result, 4);
+  const auto expected = result.find(result::kG2)->data.to<double, 2>();
+  const auto all = groups.g2_without(-1), some = groups.g2_without(2);
+  ASSERT_EQ(all.extents(), expected.extents());
+  Index same = 0;
+  for (Index i = 0; i < all.size(); ++i) {
+    if (std::isnan(expected.data()[i])) continue;
+    EXPECT_NEAR(all.data()[i], expected.data()[i], 2e-6 * expected.data()[i]) << "sums are kept as f32";
+    same += all.data()[i] == some.data()[i] ? 1 : 0;
+  }
+  EXPECT_EQ(same, 0);
+  EXPECT_FALSE(PixelGroups::possible(analysis.run(CorrelateOptions{})));
 }
 
 TEST(FitVerb, SaysTimesInSecondsWhereItCan) {

@@ -104,13 +104,26 @@ Parameters start(const std::vector<Point>& points, const FitOptions& o) {
 /// All curves that are fitted together, and where each parameter of each curve lives.
 class Problem {
 public:
-  Problem(const std::vector<const std::vector<Point>*>& curves, const FitOptions& options)
+  Problem(const std::vector<const std::vector<Point>*>& curves, const FitOptions& options,
+          const std::vector<const CurveFit*>& begin)
       : options_(options), curves_(curves), shared_(shared(options.share)), values_(curves.size()) {
-    for (std::size_t c = 0; c < curves.size(); ++c) values_[c] = start(*curves[c], options);
+    for (std::size_t c = 0; c < curves.size(); ++c) {
+      values_[c] = start(*curves[c], options);
+      if (begin.empty() || !begin[c]->converged) continue;
+      near_ = true;
+      for (int p = 0; p < parameters_of(options.model); ++p) {
+        const double v = begin[c]->value[static_cast<std::size_t>(p)];
+        values_[c][static_cast<std::size_t>(p)] = is_logarithmic(p) ? std::log(v) : v;
+      }
+    }
   }
 
   /// The best of several beginnings.
   void solve() {
+    if (near_) {
+      run(true);
+      return;
+    }
     double best = std::numeric_limits<double>::infinity();
     std::vector<Parameters> kept;
     const auto first = values_;
@@ -249,7 +262,7 @@ private:
   std::vector<Parameters> values_;
   std::vector<Parameters> errors_;
   double widening_ = 1;
-  bool converged_ = false;
+  bool converged_ = false, near_ = false;
 };
 
 std::vector<Point> points_of(std::span<const double> delay, core::View<const double, 2> g2,
@@ -287,11 +300,14 @@ double model_g2(FitModel model, std::span<const double, kFitParameters> paramete
 }
 
 std::vector<CurveFit> fit_g2(std::span<const double> delay, core::View<const double, 2> g2,
-                             core::View<const double, 2> error, const FitOptions& o) {
+                             core::View<const double, 2> error, const FitOptions& o, std::span<const CurveFit> begin) {
   if (g2.extents() != error.extents() || g2.extent(0) != static_cast<Index>(delay.size()))
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("g2 ({}, {}), its error ({}, {}) and {} delays must fit", g2.extent(0), g2.extent(1),
                             error.extent(0), error.extent(1), delay.size()));
+  if (!begin.empty() && static_cast<Index>(begin.size()) != g2.extent(1))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} fits to begin from for {} bins", begin.size(), g2.extent(1)));
   for (const double t : delay)
     if (!(t > 0)) throw Error(ErrorCode::invalid_argument, fmt::format("delay {} must be > 0", t));
   Index free = 0;
@@ -307,8 +323,12 @@ std::vector<CurveFit> fit_g2(std::span<const double> delay, core::View<const dou
   }
   const auto solve = [&](const std::vector<Index>& bins) {
     std::vector<const std::vector<Point>*> curves;
-    for (const Index q : bins) curves.push_back(&points[static_cast<std::size_t>(q)]);
-    Problem problem(curves, o);
+    std::vector<const CurveFit*> from;
+    for (const Index q : bins) {
+      curves.push_back(&points[static_cast<std::size_t>(q)]);
+      if (!begin.empty()) from.push_back(&begin[static_cast<std::size_t>(q)]);
+    }
+    Problem problem(curves, o, from);
     problem.solve();
     for (std::size_t c = 0; c < bins.size(); ++c) fits[static_cast<std::size_t>(bins[c])] = problem.result(c);
   };
