@@ -20,7 +20,7 @@ namespace {
 constexpr Index kModules = 6;
 // Module i of the 3M detector, row by row, is in the file of this number.
 constexpr std::array<Index, kModules> kFileOfModule{5, 0, 4, 1, 3, 2};
-constexpr Index kColumns = 2, kGapY = 70, kGapX = 52;
+constexpr Index kColumns = 2;
 // The modules of a 3M detector set this bit of the pixel number.
 constexpr std::uint32_t kModuleBit = 1U << 20;
 static_assert(kModuleNy * kModuleNx <= kModuleBit);
@@ -137,8 +137,8 @@ protected:
   }
 
 private:
-  static Index row(Index module) { return module / kColumns * (kModuleNy + kGapY); }
-  static Index column(Index module) { return module % kColumns * (kModuleNx + kGapX); }
+  static Index row(Index module) { return module / kColumns * (kModuleNy + k3mGapY); }
+  static Index column(Index module) { return module % kColumns * (kModuleNx + k3mGapX); }
   std::vector<EventFile> files_;
 };
 

@@ -12,7 +12,8 @@
 namespace farfield::io::rigaku {
 
 /// The six modules of a 3M detector stand in 3 rows of 2, (70, 52) pixels apart.
-inline constexpr core::Index k3mNy = 3 * kModuleNy + 2 * 70, k3mNx = 2 * kModuleNx + 52;
+inline constexpr core::Index k3mGapY = 70, k3mGapX = 52, k3mNy = 3 * kModuleNy + 2 * k3mGapY,
+                             k3mNx = 2 * kModuleNx + k3mGapX;
 
 /// One module, a frame of 512 x 1024 pixels unless the options say another shape. `checksum`: of the file.
 /// Throws what EventFile throws.
