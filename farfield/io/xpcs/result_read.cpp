@@ -124,7 +124,9 @@ private:
   void read_c2() {
     const auto read = [&](const std::string& group, const char* prefix) {
       for (const auto& name : file_.list(group)) {
-        if (!name.starts_with(prefix) || p_.find("c2_" + name.substr(3)) != nullptr) continue;
+        if (!name.starts_with(prefix)) continue;
+        const std::string own = fmt::format("c2_{}", name.substr(3));
+        if (p_.find(own) != nullptr) continue;
         const auto d = file_.dataset(group + "/" + name);
         const auto array = d.read(kMostBytes);
         if (array.rank() != 2 || array.shape()[0] != array.shape()[1])
@@ -137,7 +139,7 @@ private:
           half = std::all_of(&c2(y, 0), &c2(y, 0) + y, [](float v) { return v == 0; });
         for (Index y = 1; y < c2.extent(0) && half; ++y)
           for (Index x = 0; x < y; ++x) c2(y, x) = c2(x, y);
-        add("c2_" + name.substr(3), core::AnyArray(c2), "t1,t2");
+        add(own, core::AnyArray(c2), "t1,t2");
       }
     };
     read(kXpcs + "twotime/correlation_map", "c2_");
@@ -198,7 +200,7 @@ private:
             v && *v > 0 && std::isfinite(*v) && file_.text_attribute(path, "units") != "frame")
           p_.metrics.try_emplace(metric, *v);
     const auto eV = hdf5::energy_eV(file_, "/entry/instrument/incident_beam/incident_energy", "keV");
-    if (eV && std::isfinite(*eV)) p_.energy_eV = *eV;
+    if (eV && std::isfinite(*eV)) p_.energy_eV = eV;
   }
 
   /// The first value of each dynamic bin, where the file says it and the product does not.
@@ -228,11 +230,12 @@ private:
     p_.technique = file_.dataset(kOurs + "/technique").text();
     if (const auto verb = hdf5::text(file_, kOurs + "/verb")) p_.verb = *verb;
     for (const auto& name : file_.list(kOurs + "/datasets")) {
-      p_.datasets.push_back(hdf5::read_dataset(file_, kOurs + "/datasets/" + name, name));
-      p_.datasets.back().draw = file_.text_attribute(kOurs + "/datasets/" + name, "draw").value_or("");
+      const std::string at = fmt::format("{}/datasets/{}", kOurs, name);
+      p_.datasets.push_back(hdf5::read_dataset(file_, at, name));
+      p_.datasets.back().draw = file_.text_attribute(at, "draw").value_or("");
     }
     for (const auto& name : file_.list(kOurs + "/metrics"))
-      p_.metrics[name] = file_.dataset(kOurs + "/metrics/" + name).number();
+      p_.metrics[name] = file_.dataset(fmt::format("{}/metrics/{}", kOurs, name)).number();
     if (const auto names = file_.find_dataset(kOurs + "/provenance/names")) {
       const auto keys = names->texts();
       for (std::size_t i = 0; i < keys.size(); ++i)
