@@ -100,11 +100,12 @@ private:
         throw Error(ErrorCode::invalid_argument,
                     fmt::format("{} of {} x {} times must be square", d.name, c2.extent(0), c2.extent(1)))
             .at(file_.name());
-      write_half(kXpcs + "twotime/correlation_map/" + d.name, c2);
+      write_half(fmt::format("{}twotime/correlation_map/{}", kXpcs, d.name), c2);
     }
     for (const auto& name : file_.list(kXpcs + "twotime/correlation_map"))
       if (name.starts_with("c2_"))
-        file_.link(kXpcs + "twotime/correlation_map/" + name, kExchange + "C2T_all/g2_" + name.substr(3));
+        file_.link(fmt::format("{}twotime/correlation_map/{}", kXpcs, name),
+                   fmt::format("{}C2T_all/g2_{}", kExchange, name.substr(3)));
   }
 
   /// Square chunks; those before the diagonal are never written and read as 0.
@@ -191,7 +192,8 @@ private:
       for (const auto& [option, value] : options_) {
         std::string name = option;
         std::replace(name.begin(), name.end(), '-', '_');
-        if (name.find('/') == std::string::npos) file_.write_text(group + "/config/" + name, core::to_text(value));
+        if (name.find('/') == std::string::npos)
+          file_.write_text(fmt::format("{}/config/{}", group, name), core::to_text(value));
       }
     }
   }
@@ -242,12 +244,13 @@ private:
       if (d.name.starts_with("qmap/") || std::find(written_.begin(), written_.end(), d.name) != written_.end())
         continue;
       hdf5::check_name(d.name, "dataset");
-      hdf5::write_dataset(file_, kOurs + "/datasets/" + d.name, d);
-      if (!d.draw.empty()) file_.set_attribute(kOurs + "/datasets/" + d.name, "draw", d.draw);
+      const std::string at = fmt::format("{}/datasets/{}", kOurs, d.name);
+      hdf5::write_dataset(file_, at, d);
+      if (!d.draw.empty()) file_.set_attribute(at, "draw", d.draw);
     }
     for (const auto& [name, value] : p_.metrics) {
       hdf5::check_name(name, "metric");
-      file_.write_number(kOurs + "/metrics/" + name, value);
+      file_.write_number(fmt::format("{}/metrics/{}", kOurs, name), value);
     }
     // Names of provenance may hold slashes (those of the q-map do): pairs, not paths.
     std::vector<std::string> keys;
