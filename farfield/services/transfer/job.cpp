@@ -352,6 +352,12 @@ private:
   JobResult result_;
 };
 
+std::string full_name(const Provider& provider, const std::string& path) {
+  std::string name = provider.name();
+  while (name.ends_with('/')) name.pop_back();
+  return path.empty() ? name : name + "/" + path;
+}
+
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::invalid_argument, what); }
 
 }  // namespace
@@ -378,9 +384,10 @@ JobResult run_job(Provider& from, Provider& to, const std::vector<Item>& items, 
   std::vector<Item> plain = items;
   for (Item& item : plain) {
     item = {checked_path(item.source), checked_path(item.destination), item.recursive};
-    const bool below = item.recursive && (item.source.empty() || item.destination.starts_with(item.source + "/"));
-    if (from.name() == to.name() && (item.source == item.destination || below))
-      refuse(fmt::format("\"{}\" would be copied into itself at \"{}\"", item.source, item.destination));
+    // By their full names: one export may lie in another.
+    const std::string source = full_name(from, item.source), destination = full_name(to, item.destination);
+    if (source == destination || (item.recursive && destination.starts_with(source + "/")))
+      refuse(fmt::format("{} would be copied into itself at {}", source, destination));
   }
   return Job(from, to, plain, options, observer, clock).run(std::move(stop));
 }

@@ -331,6 +331,10 @@ TEST_F(Jobs, RefuseWhatMakesNoSense) {
   const auto same = local_provider(source());
   EXPECT_EQ(caught([&] { run_job(*from_, *same, {{"scan", "scan/sub", true}}, options_, seen_, clock_, {}); }).code,
             ErrorCode::invalid_argument);
+  const auto outer = local_provider(folder_.path());
+  EXPECT_EQ(
+      caught([&] { run_job(*from_, *outer, {{"scan", "from/scan/sub", true}}, options_, seen_, clock_, {}); }).code,
+      ErrorCode::invalid_argument);
   EXPECT_EQ(caught([&] { run_job(*from_, *same, {{"", "copy", true}}, options_, seen_, clock_, {}); }).code,
             ErrorCode::invalid_argument);
 }

@@ -101,6 +101,8 @@ std::string_view name_of(std::string_view path) {
 }
 
 Root::Root(const std::filesystem::path& folder) : folder_(folder.string()) {
+  std::error_code error;
+  if (const auto canonical = std::filesystem::canonical(folder, error); !error) folder_ = canonical.string();
   root_ = Descriptor(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root_) throw core::system_error(errno, fmt::format("cannot export {}", folder_));
   const Descriptor probe(open_beneath(root_.get(), ".", O_PATH | O_CLOEXEC, 0));

@@ -33,6 +33,7 @@ public:
   /// Throws `not_found` or `io` where `folder` is not a folder that can be read, `unsupported` on a Linux before 5.6.
   explicit Root(const std::filesystem::path& folder);
 
+  /// Absolute, without symbolic links.
   const std::string& folder() const { return folder_; }
   /// "a/b in /data/2026-1-Garcia-1234", for messages.
   std::string where(std::string_view path) const;
