@@ -1,6 +1,9 @@
 #pragma once
 // One update of object and probe from a batch of patterns: what LSQ-ML and the batched PIE have in common.
 
+#include <algorithm>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "farfield/techniques/ptychography/acceleration.hpp"
@@ -9,6 +12,35 @@
 
 namespace farfield::techniques::ptychography {
 
+/// When the processes of a reconstruction update the common probe together during a pass: as often on each, after about
+/// `for_probe` patterns of all, and not so often that they wait for it.
+class ProbeTurns {
+public:
+  /// Collective.
+  ProbeTurns(Pass& pass, Index for_probe) : mine_(static_cast<double>(pass.slots.size())), all_(mine_) {
+    pass.sharing.sum(std::span(&all_, 1));
+    const auto everywhere = static_cast<Index>(all_);
+    for_probe_ = pass.sharing.size() == 1 ? for_probe : std::max(for_probe, (everywhere + kMost - 1) / kMost);
+    planned_ = everywhere / for_probe_;
+  }
+  /// Patterns of all processes.
+  Index patterns() const { return static_cast<Index>(all_); }
+  Index for_probe() const { return for_probe_; }
+  /// How many are due now that this process has visited the batches of one more round.
+  Index due(const Round& round) {
+    for (const auto& lane : round.lanes)
+      for (const Batch& batch : lane) visited_ += static_cast<double>(batch.size());
+    const Index by_now =
+        std::min(planned_, static_cast<Index>(visited_ / mine_ * all_ / static_cast<double>(for_probe_)));
+    return by_now - std::exchange(done_, std::max(done_, by_now));
+  }
+
+private:
+  static constexpr Index kMost = 32;  ///< in a pass of several processes
+  double mine_, all_, visited_ = 0;
+  Index for_probe_ = 1, planned_ = 0, done_ = 0;
+};
+
 class BatchUpdate {
 public:
   explicit BatchUpdate(const Options& o)
@@ -16,7 +48,7 @@ public:
 
   /// How far along dO, at step 1:
   enum class Length {
-    plain,       ///< 1
+    plain,  ///< 1
     by_batch,  ///< argmin_a sum ||chi - a dO P||^2 = <g, dO> / <|dO|^2, l>, which needs no second look at the patterns
     by_pattern,  ///< a_j = argmin ||chi_j - a dO P_j||^2 for each pattern, at each pixel their mean weighted by |P_j|^2
   };
@@ -36,7 +68,7 @@ public:
   /// probe += step a G with a = argmin sum ||chi - a G O||^2 = <G, G> / <|G|^2, O2>; G and O2 are sums over all
   /// processes, which call this together.
   void update_probe_optimally(Pass&, double step);
-  /// probe += step G / (keep O2 + floor max O2), pixel by pixel.
+  /// probe += step G / (keep O2 + floor max O2), pixel by pixel, from this process's patterns.
   void update_probe_by_pixel(Pass&, float keep, float floor, double step);
   /// Patterns since the probe's last update.
   Index probe_patterns() const { return probe_patterns_; }

@@ -34,16 +34,14 @@ public:
     const auto everywhere = static_cast<Index>(patterns), n = everywhere / processes;
     const Index size =
         o.batch_size > 0 ? o.batch_size : doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64));
-    Index for_probe = std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(everywhere, 4, 256)));
-    // Several processes update the common probe together, as often on each, and not so often that they wait for it.
-    if (processes > 1) for_probe = std::max(for_probe, (everywhere + kProbeUpdates - 1) / kProbeUpdates);
-    const Index planned = everywhere / for_probe;
+    // At least four updates of the probe in a pass, or a small scan's probe hardly moves.
+    ProbeTurns turns(pass, std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(everywhere / 4, 4, 256))));
+    const Index for_probe = turns.for_probe();
     const BatchChoice choice = o.batches == BatchChoice::automatic ? BatchChoice::compact : o.batches;
     const auto damping = static_cast<float>(o.damping);
     using Length = BatchUpdate::Length;
     const Length steps = o.step_choice == StepChoice::pattern ? Length::by_pattern : Length::by_batch;
     ModulusSums total;
-    Index visited = 0, updates = 0;
     // Threads work in different regions, each on batches of its own, and meet when the probe is due.
     const Index lanes = lanes_for(pass.pool.size()), each = std::max<Index>(1, for_probe / (lanes * size * processes));
     auto batches = make_batches(pass.slots, pass.state, size, choice, pass.random);
@@ -51,13 +49,9 @@ public:
       total += update_.update_object(pass, round, {1, damping, steps, o.object_step}, kObjectSample);
       if (processes == 1) {
         if (update_.probe_patterns() >= for_probe) update_.update_probe_optimally(pass, o.probe_step);
-        continue;
+      } else {
+        for (Index due = turns.due(round); due > 0; --due) update_.update_probe_optimally(pass, o.probe_step);
       }
-      for (const auto& lane : round.lanes)
-        for (const Batch& batch : lane) visited += static_cast<Index>(batch.size());
-      const double done = static_cast<double>(visited) / static_cast<double>(pass.slots.size());
-      for (; updates < planned && done * patterns >= static_cast<double>((updates + 1) * for_probe); ++updates)
-        update_.update_probe_optimally(pass, o.probe_step);
     }
     // What is left over is a probe gradient from fewer patterns: its step is shortened in proportion.
     auto left = static_cast<double>(update_.probe_patterns());
@@ -74,8 +68,6 @@ public:
 private:
   /// The mean |O|^2 behind the probe's step changes slowly from pattern to pattern: a few tell it.
   static constexpr Index kObjectSample = 8;
-  /// Most updates of the probe in a pass of several processes.
-  static constexpr Index kProbeUpdates = 32;
   BatchUpdate update_;
 };
 

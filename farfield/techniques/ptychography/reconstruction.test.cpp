@@ -67,9 +67,10 @@ TEST(Reconstruction, FindsTheObjectAndReachesTheNoise) {
 }
 
 TEST(Reconstruction, ThreadsDoNotChangeTheResultBeyondRounding) {
-  const auto one = reconstruct(star(), options({{"iterations", std::int64_t{10}}})),
-             two = reconstruct(star(), options({{"iterations", std::int64_t{10}}}), 2);
-  // Sums over a batch in another order, in single precision, through ten passes.
+  const auto one = reconstruct(star(), options({{"iterations", std::int64_t{5}}})),
+             two = reconstruct(star(), options({{"iterations", std::int64_t{5}}}), 2);
+  // Sums over a batch in another order, in single precision: 1e-8 after one pass, which the early passes from a flat object
+  // amplify some ten times each.
   EXPECT_NEAR(final_cost(two) / final_cost(one), 1, 1e-3);
 }
 
