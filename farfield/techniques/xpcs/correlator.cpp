@@ -142,7 +142,6 @@ Correlator::Correlator(const Tiling& tiling, const LagScheme& scheme, Index wind
       scheme_(scheme),
       window_steps_(window_steps),
       first_tile_(first_tile),
-      last_tile_(last_tile),
       tiles_(static_cast<std::size_t>(last_tile - first_tile)) {
   const auto mapped = static_cast<Index>(tiling.static_of.size());
   for (Index t = first_tile; t < last_tile; ++t) {

@@ -67,7 +67,7 @@ private:
 
   const Tiling& tiling_;
   LagScheme scheme_;
-  Index window_steps_, first_tile_, last_tile_;
+  Index window_steps_, first_tile_;
   std::vector<LevelTime> time_;  // one per level that has samples
   std::vector<Tile> tiles_;  // first_tile_ ...
 };
