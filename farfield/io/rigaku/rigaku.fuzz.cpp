@@ -14,7 +14,7 @@ void take_all(model::FrameSource& source) {
   const auto& detector = source.acquisition().detector;
   int batches = 0;
   // A word may name any of 2^24 frames, and the ones before it are empty: enough is enough.
-  while (++batches < 8 && source.next(
+  while (++batches < 3 && source.next(
                               {},
                               [&](const model::FrameBatch& batch) {
                                 for (const auto& frame : batch.frames)
