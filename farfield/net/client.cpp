@@ -160,7 +160,7 @@ awaitable<Outcome> read_response(Link& link, const ClientOptions& options, bool 
       const bool stuck = step.used == 0 || step.need_more;
       link.input.consume(step.used);
       if (parser.done() || !stuck) continue;
-      if (!parser.header_done() && std::ssize(link.input.view()) > options.header_bytes)
+      if (std::ssize(link.input.view()) > options.header_bytes)
         throw Error(ErrorCode::resource_exhausted,
                     fmt::format("{}: a header of more than {} bytes", what, options.header_bytes));
       error_code error;

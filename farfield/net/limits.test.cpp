@@ -20,6 +20,11 @@ Router simple() {
   Router router;
   router.get("/hello", [](const Request&) { return Response::text(200, "hello"); });
   router.post("/echo", [](const Request& r) { return Response::text(200, r.body); });
+  struct Sink final : Upload {
+    void write(std::span<const std::byte>) override {}
+    Response finish() override { return {}; }
+  };
+  router.upload("PUT", "/up", [](const Request&) { return std::make_unique<Sink>(); });
   router.get("/evil", [](const Request& r) {
     Response response = Response::text(200, "x");
     response.headers.add("Location", *r.query("to"));
@@ -82,6 +87,12 @@ TEST(Limits, OversizedHeadersAndBodies) {
   EXPECT_THAT(
       line("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'a')),
       HasSubstr(" 413 "));
+  // The head of a chunk that never ends.
+  EXPECT_THAT(
+      line("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(200'000, 'a')),
+      HasSubstr(" 400 "));
+  EXPECT_THAT(line("PUT /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(400'000, 'a')),
+              HasSubstr(" 400 "));
   // Told at once, not after a terabyte.
   EXPECT_THAT(line("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n"), HasSubstr(" 413 "));
   EXPECT_EQ(Client(server.origin()).send({.method = "POST", .target = "/echo", .body = std::string(1000, 'a')}).status,
@@ -225,6 +236,8 @@ TEST(Client, TrustsNoServer) {
   EXPECT_EQ(client_error("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), ErrorCode::unavailable);
   EXPECT_EQ(client_error("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"), ErrorCode::unavailable);
   EXPECT_EQ(client_error("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), ErrorCode::corrupt_data);
+  EXPECT_EQ(client_error("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(200'000, 'a')),
+            ErrorCode::resource_exhausted);
   EXPECT_EQ(client_error("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + std::string(100, 'a'), {.body_bytes = 99}),
             ErrorCode::resource_exhausted);
   const auto big = client_error("HTTP/1.1 200 OK\r\nX: " + std::string(5000, 'a'), {.header_bytes = 1000});

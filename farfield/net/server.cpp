@@ -50,7 +50,7 @@ void check(const ServerOptions& o) {
   require(o.io_threads >= 1 && o.io_threads <= 256, "io_threads", o.io_threads, "1 to 256");
   require(o.handler_threads >= 1 && o.handler_threads <= 4096, "handler_threads", o.handler_threads, "1 to 4096");
   require(o.connections >= 1, "connections", o.connections, ">= 1");
-  require(o.header_bytes >= 256, "header_bytes", o.header_bytes, ">= 256");
+  require(o.header_bytes >= 256 && o.header_bytes <= 65536, "header_bytes", o.header_bytes, "256 to 65536");
   require(o.body_bytes >= 0, "body_bytes", o.body_bytes, ">= 0");
   for (const double s : {o.header_timeout_s, o.body_timeout_s, o.idle_timeout_s, o.keep_alive_s})
     require(s > 0 && s < 1e6, "time-out", s, "> 0 s and < 1e6 s");

@@ -151,6 +151,40 @@ TEST(Server, LargeBodiesStreamBothWays) {
   EXPECT_EQ(server.statistics().connections, 1);
 }
 
+TEST(Server, UploadsInAnyPiecesIntoSlowSinks) {
+  struct Slow final : Upload {
+    testing::PatternCheck check;
+    int calls = 0;
+    void write(std::span<const std::byte> piece) override {
+      check.write(piece);
+      if (++calls % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    Response finish() override { return Response::text(200, check.good() ? std::to_string(check.at()) : "damaged"); }
+  };
+  Router router = echo();
+  router.upload("PUT", "/slow", [](const Request&) { return std::make_unique<Slow>(); });
+  Server server({}, std::move(router));
+  for (const std::size_t piece : {1UL, 7UL, 1000UL, 70'000UL, 600'000UL}) {
+    // Chunks of one size, sent in pieces of another, and a second request right behind.
+    const std::size_t size = piece == 1 ? 3000 : 2'000'000;
+    std::string bytes = "PUT /slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (std::size_t at = 0; at < size; at += piece) {
+      const std::size_t n = std::min(piece, size - at);
+      char head[32];
+      std::snprintf(head, sizeof head, "%zx\r\n", n);
+      bytes += head;
+      for (std::size_t i = 0; i < n; ++i) bytes += testing::pattern(at + i);
+      bytes += "\r\n";
+    }
+    bytes += "0\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    RawSocket socket(server.port());
+    for (std::size_t at = 0; at < bytes.size(); at += 100'003) socket.send(std::string_view(bytes).substr(at, 100'003));
+    const auto answers = socket.read_all();
+    EXPECT_THAT(answers, HasSubstr("\r\n\r\n" + std::to_string(size) + "HTTP/1.1 200")) << piece;
+    EXPECT_THAT(answers, EndsWith("hello")) << piece;
+  }
+}
+
 TEST(Server, ARefusedUploadSaysWhy) {
   Router router = echo();
   router.upload("PUT", "/never",

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "farfield/core/log.hpp"
@@ -18,9 +20,19 @@ using core::Error;
 using core::ErrorCode;
 
 constexpr std::size_t kSmallRead = 4 << 10, kLargeRead = 256 << 10, kSourcePiece = 512 << 10;
+// A batch is handed on once it has kLargeRead bytes, so one more read always fits behind it, and a header before it.
+constexpr std::size_t kUploadRoom = 2 * kLargeRead + (64 << 10);
 constexpr double kHandshake_s = 10, kLinger_s = 1, kHeartbeat_s = 15;
 
 auto into(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
+
+void log_cut_off(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& e) {
+    core::log(core::LogLevel::warning, "response_cut_off", {{"error", e.what()}});
+  }
+}
 }  // namespace
 
 void Connection::sweep(SteadyTime now) {
@@ -75,9 +87,7 @@ awaitable<std::optional<WireError>> Connection::read_header(MessageParser& parse
     if (step.error) co_return step.error;
     if (parser.header_done()) break;
     if (step.used > 0 && !step.need_more) continue;
-    // Beast's own limit counts whole lines; a line without an end must not grow for ever, either.
-    if (std::ssize(input_.view()) > shared_.options.header_bytes)
-      co_return WireError{431, "the header is longer than allowed"};
+    if (endless(input_.view())) co_return WireError{431, "the header is longer than allowed"};
     const bool received = co_await receive(kSmallRead, error);
     if (!received) {
       const bool late = expired_ && phase_ == Phase::header;
@@ -89,6 +99,9 @@ awaitable<std::optional<WireError>> Connection::read_header(MessageParser& parse
   }
   co_return std::nullopt;
 }
+
+/// What is not understood yet and waits for its end: Beast's own limit counts whole lines of a header only.
+bool Connection::endless(std::string_view rest) const { return std::ssize(rest) > shared_.options.header_bytes; }
 
 Response Connection::refusal(int status, const std::string& message) {
   ++shared_.refused;
@@ -193,6 +206,7 @@ awaitable<std::optional<WireError>> Connection::read_body(MessageParser& parser,
     const bool stuck = step.used == 0 || step.need_more;
     input_.consume(step.used);
     if (parser.done() || !stuck) continue;
+    if (endless(input_.view())) co_return WireError{400, "the head of a chunk is longer than allowed"};
     const bool received = co_await receive(kSmallRead, error);
     if (!received) {
       gone = !expired_;
@@ -228,6 +242,57 @@ awaitable<Response> Connection::handle(const Handler& handler, MessageParser& pa
   co_return response;
 }
 
+awaitable<void> Connection::receive_upload(MessageParser& parser, Upload& upload, PoolJob& job,
+                                           std::optional<Response>& refused, const Request& request, bool& gone) {
+  // While the sink works on one buffer, the next one fills: a sink that is busy gets fewer and larger ones. The pieces
+  // of the body stay where they were received; room is made beforehand, so that they do not move.
+  InputBuffer held;
+  std::vector<std::string_view> pieces, held_pieces;
+  std::size_t parsed = 0;
+  error_code error;
+  (void)input_.prepare(kUploadRoom);
+  (void)held.prepare(kUploadRoom);
+  while (!refused && !gone) {
+    for (bool stuck = false; !stuck && !refused && !parser.done();) {
+      const auto step = parser.put(input_.view().substr(parsed));
+      if (step.error) refused = refusal(step.error->status, step.error->message);
+      if (!step.body.empty()) pieces.push_back(step.body);
+      parsed += step.used;
+      stuck = step.used == 0 || step.need_more;
+    }
+    if (refused) break;
+    if (parsed > 0 && (!job.busy() || parser.done() || input_.view().size() >= kLargeRead)) {
+      no_limit(Phase::working);
+      const std::exception_ptr failed = co_await job.wait();
+      if (failed) {
+        refused = failure(failed, request);
+        break;
+      }
+      held.consume(held.view().size());
+      std::swap(input_, held);
+      std::swap(pieces, held_pieces);
+      pieces.clear();
+      const std::string_view rest = held.view().substr(std::exchange(parsed, 0));
+      std::memcpy(input_.prepare(rest.size()).data(), rest.data(), rest.size());
+      input_.commit(rest.size());
+      job.start([&] {
+        for (const auto piece : held_pieces) upload.write(std::as_bytes(std::span(piece)));
+      });
+    }
+    if (parser.done()) break;
+    if (endless(input_.view().substr(parsed))) {
+      refused = refusal(400, "the head of a chunk is longer than allowed");
+      break;
+    }
+    limit(Phase::sending, shared_.options.idle_timeout_s);
+    const bool received = co_await receive(kLargeRead, error);
+    gone = !received;
+  }
+  no_limit(Phase::working);
+  const std::exception_ptr failed = co_await job.wait();
+  if (failed && !refused) refused = failure(failed, request);
+}
+
 awaitable<Response> Connection::take_upload(const UploadHandler& handler, MessageParser& parser, Request& request,
                                             bool& gone) {
   no_limit(Phase::working);
@@ -244,42 +309,11 @@ awaitable<Response> Connection::take_upload(const UploadHandler& handler, Messag
   };
   auto begin = guarded([&] { upload = handler(request); });
   co_await on_pool(shared_.handlers, begin);
-  if (!refused) co_await invite(request, parser);
-
-  error_code error;
-  std::vector<std::string_view> pieces;
-  auto hand_on = guarded([&] {
-    for (const auto piece : pieces) upload->write(std::as_bytes(std::span(piece)));
-  });
-  while (!refused && !parser.done()) {
-    // Everything that has arrived goes to the sink in one visit.
-    std::size_t used = 0;
-    pieces.clear();
-    for (bool stuck = false; !stuck && !parser.done();) {
-      const auto step = parser.put(input_.view().substr(used));
-      if (step.error) {
-        refused = refusal(step.error->status, step.error->message);
-        break;
-      }
-      if (!step.body.empty()) pieces.push_back(step.body);
-      used += step.used;
-      stuck = step.used == 0 || step.need_more;
-    }
-    if (refused) break;
-    if (!pieces.empty()) {
-      no_limit(Phase::working);
-      co_await on_pool(shared_.handlers, hand_on);
-    }
-    input_.consume(used);
-    if (refused || parser.done()) break;
-    limit(Phase::sending, shared_.options.idle_timeout_s);
-    do {
-      const bool received = co_await receive(kLargeRead, error);
-      if (!received) gone = true;
-    } while (!gone && input_.view().size() < kLargeRead && stream_->readable());
-    if (gone) break;
+  if (!refused) {
+    co_await invite(request, parser);
+    PoolJob job(shared_.handlers, wake_.get_executor());
+    co_await receive_upload(parser, *upload, job, refused, request, gone);
   }
-  no_limit(Phase::working);
   Response response;
   auto end = guarded([&] {
     if (!refused && !gone) response = upload->finish();
@@ -373,39 +407,47 @@ awaitable<bool> Connection::send(Response response, const Request* request, cons
   co_return sent;
 }
 
-awaitable<bool> Connection::send_source(BodySource& source, std::optional<std::uint64_t> length, bool chunked) {
-  const std::size_t room = static_cast<std::size_t>(
-      std::min<std::uint64_t>(kSourcePiece, std::max<std::uint64_t>(1, length.value_or(kSourcePiece))));
-  const auto piece = std::make_unique_for_overwrite<std::byte[]>(room);
-  std::uint64_t left = length.value_or(UINT64_MAX);
-  while (left > 0) {
-    std::size_t n = 0;
-    bool failed = false;
-    auto read = [&] {
-      try {
-        n = source.read({piece.get(), static_cast<std::size_t>(std::min<std::uint64_t>(room, left))});
-      } catch (const std::exception& e) {
-        core::log(core::LogLevel::warning, "response_cut_off", {{"error", e.what()}});
-        failed = true;
-      }
-    };
-    no_limit(Phase::sending);
-    co_await on_pool(shared_.handlers, read);
-    if (failed) co_return false;  // closing the connection early is how the receiver learns
-    if (n == 0) break;
-    left -= n;
-    const std::string_view bytes(reinterpret_cast<const char*>(piece.get()), n);
-    if (chunked) {
-      const std::string size = format_chunk_head(n);
-      const bool begun = co_await write(size, bytes);
-      const bool ended = begun && co_await write("\r\n");
-      if (!ended) co_return false;
-    } else {
-      const bool sent = co_await write(bytes);
-      if (!sent) co_return false;
-    }
+awaitable<bool> Connection::send_piece(std::string_view bytes, bool chunked) {
+  if (!chunked) {
+    const bool sent = co_await write(bytes);
+    co_return sent;
   }
-  if (!chunked) co_return !length || left == 0;
+  const std::string size = format_chunk_head(bytes.size());
+  const bool begun = co_await write(size, bytes);
+  const bool ended = begun && co_await write("\r\n");
+  co_return ended;
+}
+
+awaitable<bool> Connection::send_source(BodySource& source, std::optional<std::uint64_t> length, bool chunked) {
+  // The source reads the next piece while this one is on its way.
+  std::uint64_t left = length.value_or(UINT64_MAX);
+  const auto room = static_cast<std::size_t>(std::clamp<std::uint64_t>(left, 1, kSourcePiece));
+  auto piece = std::make_unique_for_overwrite<std::byte[]>(room),
+       next = std::make_unique_for_overwrite<std::byte[]>(room);
+  std::size_t n = 0;
+  PoolJob job(shared_.handlers, wake_.get_executor());
+  const auto fetch = [&] {
+    job.start([&] { n = source.read({next.get(), static_cast<std::size_t>(std::min<std::uint64_t>(room, left))}); });
+  };
+  bool sent = true;
+  if (left > 0) fetch();
+  while (sent && left > 0) {
+    no_limit(Phase::sending);
+    const std::exception_ptr failed = co_await job.wait();
+    if (failed) {  // closing the connection early is how the receiver learns
+      log_cut_off(failed);
+      co_return false;
+    }
+    if (n == 0) break;
+    std::swap(piece, next);
+    const std::string_view bytes(reinterpret_cast<const char*>(piece.get()), n);
+    left -= n;
+    if (left > 0) fetch();
+    sent = co_await send_piece(bytes, chunked);
+  }
+  co_await job.wait();
+  if (!sent || (length && left > 0)) co_return false;
+  if (!chunked) co_return true;
   const bool ended = co_await write(kLastChunk);
   co_return ended;
 }

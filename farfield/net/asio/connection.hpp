@@ -9,6 +9,7 @@
 #include <string>
 
 #include "farfield/core/clock.hpp"
+#include "farfield/net/asio/on_pool.hpp"
 #include "farfield/net/asio/stream.hpp"
 #include "farfield/net/rate_limiter.hpp"
 #include "farfield/net/server.hpp"
@@ -72,11 +73,15 @@ private:
                               bool& taken);
   awaitable<void> invite(const Request& request, const MessageParser& parser);
   awaitable<bool> send(Response response, const Request* request, const MessageParser& parser, bool keep_alive);
+  awaitable<void> receive_upload(MessageParser& parser, Upload& upload, PoolJob& job, std::optional<Response>& refused,
+                                 const Request& request, bool& gone);
   awaitable<bool> send_source(BodySource& source, std::optional<std::uint64_t> length, bool chunked);
+  awaitable<bool> send_piece(std::string_view bytes, bool chunked);
   awaitable<void> send_events(std::shared_ptr<EventStream> events, bool chunked);
   awaitable<bool> write(std::string_view first, std::string_view second = {});
   awaitable<void> linger();
   Response failure(const std::exception_ptr& thrown, const Request& request);
+  bool endless(std::string_view rest) const;
   Response refusal(int status, const std::string& message);
 
   Shared& shared_;

@@ -27,7 +27,7 @@ struct IssuerOptions {
   std::string issuer;                      ///< "https://farfield.example", without a slash at its end
   std::vector<std::string> audiences = {}; ///< that tokens may be asked for, besides the issuer itself
   std::int64_t access_life_s = kLongestLife_s;  ///< 1 to 600
-  std::int64_t refresh_life_s = 30 * 86400;     ///< of a grant, from its beginning
+  std::int64_t refresh_life_s = 30LL * 86400;     ///< of a grant, from its beginning
   std::int64_t code_life_s = 60, device_life_s = 600, device_interval_s = 5;
 };
 

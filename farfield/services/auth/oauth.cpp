@@ -11,8 +11,6 @@
 
 namespace farfield::services::auth {
 namespace {
-using core::Error;
-using core::ErrorCode;
 using nlohmann::json;
 
 constexpr const char* kDeviceGrant = "urn:ietf:params:oauth:grant-type:device_code";
