@@ -8,8 +8,6 @@
 
 namespace farfield::apps {
 namespace {
-using core::Error;
-using core::ErrorCode;
 
 struct LoginOptions {
   std::string authority, scope = "farfield";

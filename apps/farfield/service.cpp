@@ -21,7 +21,7 @@ using core::ErrorCode;
 namespace auth = services::auth;
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kKeyLife_s = 30 * 86400;
+constexpr std::int64_t kKeyLife_s = 30LL * 86400;
 constexpr double kUpkeep_s = 600, kBurst_s = 2;
 
 std::vector<std::string> split(const std::string& list) {

@@ -8,6 +8,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -208,7 +209,13 @@ Server::Server(ServerOptions options, Router router) {
   }
 }
 
-Server::~Server() { impl_->stop(0); }
+Server::~Server() {
+  try {
+    impl_->stop(0);
+  } catch (...) {
+    std::terminate();  // threads that cannot be stopped still use what would go now
+  }
+}
 
 std::uint16_t Server::port() const { return impl_->port; }
 

@@ -10,8 +10,6 @@
 
 namespace farfield::services::auth {
 namespace {
-using core::Error;
-using core::ErrorCode;
 using nlohmann::json;
 
 struct EventSink final : net::BodySink {
