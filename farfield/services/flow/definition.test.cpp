@@ -120,6 +120,7 @@ TEST(Definition, ActionsNeedAProvider) {
 }
 
 TEST(Definition, LimitsAreSaid) {
+  EXPECT_NE(problems(std::string_view("8\0]]", 4)).find("NUL"), std::string::npos);
   EXPECT_NE(problems(std::string(5 << 20, ' ')).find("bytes"), std::string::npos);
   EXPECT_NE(problems(std::string(1000000, '[')).find("nested"), std::string::npos);
   std::string many = R"({"StartAt":"S0","States":{)";

@@ -35,6 +35,9 @@ Json parse_json(std::string_view text, std::string_view what, std::size_t longes
   if (text.size() > longest)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("{} has {} bytes, at most {} are allowed", what, text.size(), longest));
+  // The parser takes a NUL for the end, and would not look at what follows.
+  if (text.find('\0') != std::string_view::npos)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} is not JSON: it holds a NUL", what));
   // Before parsing: everything that walks the document later is recursive.
   if (const int depth = depth_of(text); depth > kDeepestDocument)
     throw Error(ErrorCode::invalid_argument,
