@@ -123,7 +123,7 @@ private:
   void follow() {
     watch::CompleteJudge judge(*options_.follow, items_.front().source, clock_, seconds_since_1970);
     while (!stop_.stop_requested()) {
-      const bool complete = judge.look(look(false), false);
+      const bool complete = judge.look(look(false), [] { return false; });
       if (complete) break;
       std::unique_lock lock(mutex_);
       room_.wait_for(lock, stop_.get_token(), kLook, [] { return false; });

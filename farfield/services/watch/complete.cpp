@@ -1,5 +1,11 @@
 #include "farfield/services/watch/complete.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,7 +62,20 @@ CompleteJudge::CompleteJudge(const CompleteRule& rule, std::string path, const c
                              std::function<double()> wall_s)
     : rule_(rule), path_(std::move(path)), clock_(clock), wall_s_(std::move(wall_s)) {}
 
-bool CompleteJudge::look(const Snapshot& now, bool open) {
+bool is_being_written(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (file < 0) return false;
+  // A lease for reading is refused with EAGAIN exactly while the file is open for writing. Who opens it in the moment
+  // that we hold the lease makes the kernel signal us: with one that is ignored, instead of SIGIO, which would end the
+  // process.
+  ::fcntl(file, F_SETSIG, SIGURG);
+  const bool refused = ::fcntl(file, F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN;
+  if (!refused) ::fcntl(file, F_SETLEASE, F_UNLCK);
+  ::close(file);
+  return refused;
+}
+
+bool CompleteJudge::look(const Snapshot& now, const std::function<bool()>& open) {
   const double now_s = clock_.now_s();
   if (!last_ || *last_ != now) {
     const bool first = !last_;
@@ -71,7 +90,7 @@ bool CompleteJudge::look(const Snapshot& now, bool open) {
   }
   if (!rule_.marker.empty() && has_marker(rule_.marker, now)) return true;
   if (rule_.test && rule_.test(path_)) return true;
-  return rule_.quiet_s > 0 && !open && !now.empty() && now_s - unchanged_since_s_ >= rule_.quiet_s;
+  return rule_.quiet_s > 0 && !now.empty() && now_s - unchanged_since_s_ >= rule_.quiet_s && !open();
 }
 
 std::optional<double> CompleteJudge::quiet_in_s() const {

@@ -41,13 +41,18 @@ using Snapshot = std::map<std::string, FileState>;
 /// `name` against `pattern`: `*` any run of characters, `?` one; all others themselves.
 bool matches(std::string_view pattern, std::string_view name);
 
+/// True if somebody is known to have the file open for writing: the kernel does not lease such a file. False where that
+/// cannot be told (a network file system, another user's file).
+bool is_being_written(const std::string& path);
+
 /// Judges one scan. Not for several threads.
 class CompleteJudge {
 public:
   /// `wall_s`: seconds since 1970, as the times of files are; for a scan that was there long before anybody looked.
   CompleteJudge(const CompleteRule& rule, std::string path, const core::Clock& clock, std::function<double()> wall_s);
-  /// True when it is complete. `open`: something in it is known to be open for writing.
-  bool look(const Snapshot& now, bool open);
+  /// True when it is complete. `open` tells whether something in it is known to be open for writing; it is only asked
+  /// when all has been quiet for long enough.
+  bool look(const Snapshot& now, const std::function<bool()>& open);
   /// Seconds until quiet could be reached, seen from the last look; 0 where it may be already, none without that rule.
   std::optional<double> quiet_in_s() const;
 

@@ -303,7 +303,14 @@ struct Watcher::State {
     }
     one.tested_s = clock.now_s();
     try {
-      if (one.judge.look(snapshot, !one.open.empty()) || has_marker_beside(one.scan.name)) return true;
+      // Notices tell of files opened since the folder is watched; those opened before, while it was still new, are
+      // asked about.
+      const auto open = [&] {
+        return !one.open.empty() || std::any_of(snapshot.begin(), snapshot.end(), [&](const auto& file) {
+          return is_being_written(one.is_folder ? path + "/" + file.first : path);
+        });
+      };
+      if (one.judge.look(snapshot, open) || has_marker_beside(one.scan.name)) return true;
     } catch (const std::exception& e) {  // of the test that was handed in
       problem(fmt::format("{}: whether it is complete cannot be told: {}", one.scan.name, e.what()));
     }
