@@ -7,7 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <set>
+#include <tuple>
 
 namespace farfield::services::flow {
 namespace {
@@ -75,8 +75,9 @@ RunTimes run_times(const RunRecord& run, const std::vector<StoredEvent>& events,
   }
   const double last_s = events.back().at_s;
   while (!open.empty()) close(open.begin()->first, last_s, run.status != RunStatus::active);
-  std::stable_sort(out.states.begin(), out.states.end(),
-                   [](const StateTime& a, const StateTime& b) { return a.entered_s < b.entered_s; });
+  std::sort(out.states.begin(), out.states.end(), [](const StateTime& x, const StateTime& y) {
+    return std::tie(x.entered_s, x.left_s, x.state) < std::tie(y.entered_s, y.left_s, y.state);
+  });
 
   double first_compute_s = std::numeric_limits<double>::infinity();
   for (const StateTime& state : out.states)

@@ -1,9 +1,10 @@
 // farfield flow ... with a local database, as a newcomer uses it.
 
 #include <gtest/gtest.h>
-#include <signal.h>
+
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
