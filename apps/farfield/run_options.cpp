@@ -103,7 +103,7 @@ const core::BoundSchema<AnalysisOptions>& analysis_schema() {
   static const auto schema = [] {
     using O = AnalysisOptions;
     core::BoundSchema<O> s;
-    s.add("out", &O::out, "folder for result.cxi, metrics.json, frames.json and pictures", {.group = kOutput});
+    s.add("out", &O::out, "folder for the result, metrics.json, frames.json and pictures", {.group = kOutput});
     s.add("preview-every", &O::preview_every_s, "write preview_*.png to the folder this often; 0: never",
           {.min = 0, .unit = "s", .group = kOutput});
     s.add("checkpoint-every", &O::checkpoint_every_s,
@@ -125,7 +125,7 @@ const core::BoundSchema<AnalysisOptions>& analysis_schema() {
 const core::BoundSchema<OutOptions>& out_folder_schema() {
   static const auto schema = [] {
     core::BoundSchema<OutOptions> s;
-    s.add("out", &OutOptions::out, "folder for result.cxi, metrics.json and pictures", {.group = kOutput});
+    s.add("out", &OutOptions::out, "folder for the result, metrics.json and pictures", {.group = kOutput});
     return s;
   }();
   return schema;

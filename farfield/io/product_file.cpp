@@ -22,6 +22,10 @@ void write_product(const std::filesystem::path& path, const model::Product& prod
   cxi::write_product(path, product);
 }
 
+std::string result_name(const model::Product& product) {
+  return product.technique == "xpcs" ? "result.h5" : "result.cxi";
+}
+
 model::Product read_product(const std::filesystem::path& path) {
   std::string head(4, '\0');
   std::ifstream(path, std::ios::binary).read(head.data(), 4);

@@ -2,6 +2,7 @@
 // Results on disk, as CXI files that other programs can read, and results of other programs.
 
 #include <filesystem>
+#include <string>
 
 #include "farfield/model/product.hpp"
 
@@ -14,6 +15,10 @@ namespace farfield::io {
 /// q-maps that of a q-map file.
 /// Atomic: the file appears complete or not at all. Throws `io`, `resource_exhausted`, `invalid_argument`.
 void write_product(const std::filesystem::path& path, const model::Product& product);
+
+/// The name of a product's file in a folder of results: result.cxi, or result.h5 for techniques with a layout of their
+/// own.
+std::string result_name(const model::Product& product);
 
 /// Reads a product back exactly, or the result of another program: CXI (image_N), ptypy (.ptyr), npz with
 /// `object` and/or `probe` (tike: `psi`, `probe`, `scan`), XPCS in both layouts of APS 8-ID. Foreign results get

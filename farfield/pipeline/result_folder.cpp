@@ -9,7 +9,7 @@ namespace farfield::pipeline {
 
 namespace fs = std::filesystem;
 
-ResultFolder::ResultFolder(fs::path path) : path_(std::move(path)), result_(path_ / "result.cxi") {
+ResultFolder::ResultFolder(fs::path path) : path_(std::move(path)) {
   const auto ending = path_.extension();
   if (ending == ".h5" || ending == ".hdf" || ending == ".hdf5") {
     result_ = path_;
@@ -38,7 +38,7 @@ std::vector<fs::path> ResultFolder::write(const model::Product& product, const F
   }
   written.push_back(path_ / "metrics.json");
   io::write_atomic(written.back(), io::metrics_json(product));
-  written.push_back(result_);
+  written.push_back(result_.empty() ? path_ / io::result_name(product) : result_);
   io::write_product(written.back(), product);
   return written;
 }

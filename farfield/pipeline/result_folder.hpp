@@ -11,11 +11,11 @@
 
 namespace farfield::pipeline {
 
-/// result.cxi       the product, every dataset
+/// result.cxi       the product, every dataset; result.h5 for techniques with a layout of their own (io::result_name)
 /// metrics.json     numbers and provenance
 /// frames.json      the frame account
 /// <dataset>*.png   pictures (draw.hpp)
-/// Every file appears complete or not at all; result.cxi is written last, so where it is, the others are.
+/// Every file appears complete or not at all; the result is written last, so where it is, the others are.
 /// A path that ends in .h5, .hdf or .hdf5 is that of the result itself, in the layout that its technique is known by
 /// (io::write_product); everything else goes to the folder of the same name without the ending.
 class ResultFolder {
@@ -27,13 +27,13 @@ public:
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoint() const { return path_ / "checkpoint.ffc"; }
 
-  /// Writes everything; returns the paths written, result.cxi last.
+  /// Writes everything; returns the paths written, the result last.
   std::vector<std::filesystem::path> write(const model::Product& product, const FrameTotals* frames) const;
   /// Pictures only, named <prefix><dataset>*.png.
   std::vector<std::filesystem::path> write_pictures(const model::Product& product, const std::string& prefix) const;
 
 private:
-  std::filesystem::path path_, result_;
+  std::filesystem::path path_, result_;  ///< result_ empty: in the folder
 };
 
 /// Shows previews as pictures preview_*.png in the folder.

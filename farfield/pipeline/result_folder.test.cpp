@@ -42,6 +42,17 @@ TEST_F(ResultFolderTest, APathThatEndsLikeAFileIsTheResult) {
   EXPECT_NE(io::read_product(folder / "run.h5").find("g2"), nullptr);
 }
 
+TEST_F(ResultFolderTest, ATechniqueWithALayoutOfItsOwnHasItInAFolderToo) {
+  product.technique = "xpcs";
+  product.datasets.push_back({"g2", core::AnyArray(core::Array<double, 2>({1, 1}, 1.5))});
+  product.datasets.push_back({"delay", core::AnyArray(core::Array<double, 1>({1}, 1.0))});
+  product.datasets.push_back({"qmap/dynamic_roi_map", core::AnyArray(core::Array<std::uint32_t, 2>({2, 2}, 1))});
+  product.datasets.push_back({"qmap/static_roi_map", core::AnyArray(core::Array<std::uint32_t, 2>({2, 2}, 1))});
+  const auto written = ResultFolder(folder).write(product, nullptr);
+  EXPECT_EQ(written.back(), folder / "result.h5");
+  EXPECT_NE(io::read_product(written.back()).find("qmap/dynamic_roi_map"), nullptr);
+}
+
 TEST_F(ResultFolderTest, WritesTheProductLast) {
   const ResultFolder results(folder / "a" / "b");
   EXPECT_TRUE(files(folder / "a/b").empty()) << "trying the folder leaves nothing";
