@@ -101,6 +101,8 @@ MessageParser::Step MessageParser::put(std::string_view input) {
 
 std::optional<WireError> MessageParser::put_eof() {
   return impl_->visit([](auto& parser) -> std::optional<WireError> {
+    // Beast asserts that there is a message to end.
+    if (!parser.got_some()) return describe(http::error::end_of_stream);
     error_code error;
     parser.put_eof(error);
     if (error) return describe(error);
