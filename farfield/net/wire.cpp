@@ -7,6 +7,8 @@
 #include <boost/beast/http/basic_parser.hpp>
 #include <utility>
 
+#include "farfield/core/error.hpp"
+
 namespace farfield::net {
 namespace {
 namespace http = boost::beast::http;
@@ -87,16 +89,22 @@ MessageParser::~MessageParser() = default;
 MessageParser::MessageParser(MessageParser&&) noexcept = default;
 
 MessageParser::Step MessageParser::put(std::string_view input) {
-  return impl_->visit([&](auto& parser) {
+  try {
+    return impl_->visit([&](auto& parser) {
+      Step step;
+      error_code error;
+      parser.piece = {};
+      step.used = parser.put(boost::asio::const_buffer(input.data(), input.size()), error);
+      step.body = parser.piece;
+      if (error == http::error::need_more) step.need_more = true;
+      else if (error) step.error = describe(error);
+      return step;
+    });
+  } catch (const core::Error&) {  // an assertion of Beast's; see asio/boost.cpp
     Step step;
-    error_code error;
-    parser.piece = {};
-    step.used = parser.put(boost::asio::const_buffer(input.data(), input.size()), error);
-    step.body = parser.piece;
-    if (error == http::error::need_more) step.need_more = true;
-    else if (error) step.error = describe(error);
+    step.error = WireError{400, "malformed HTTP"};
     return step;
-  });
+  }
 }
 
 std::optional<WireError> MessageParser::put_eof() {

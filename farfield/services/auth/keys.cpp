@@ -203,6 +203,24 @@ PublicKeys::~PublicKeys() = default;
 PublicKeys::PublicKeys(PublicKeys&&) noexcept = default;
 PublicKeys& PublicKeys::operator=(PublicKeys&&) noexcept = default;
 
+namespace {
+
+/// cjose's decoder ends the process (an assertion) for a length that no base64url has.
+bool is_base64url(std::string_view text) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  return !text.empty() && text.size() % 4 != 1 && text.find_first_not_of(kDigits) == std::string_view::npos;
+}
+
+/// header.payload.signature
+bool is_compact(std::string_view token) {
+  const std::size_t first = token.find('.');
+  const std::size_t second = first == std::string_view::npos ? first : token.find('.', first + 1);
+  return second != std::string_view::npos && is_base64url(token.substr(0, first)) &&
+         is_base64url(token.substr(first + 1, second - first - 1)) && is_base64url(token.substr(second + 1));
+}
+
+}  // namespace
+
 core::Result<PublicKeys> PublicKeys::parse(std::string_view jwks) {
   const auto bad = [](std::string_view why) {
     return core::failure(ErrorCode::corrupt_data, fmt::format("the JSON Web Key Set {}", why));
@@ -217,6 +235,10 @@ core::Result<PublicKeys> PublicKeys::parse(std::string_view jwks) {
     if (entry.contains("alg") && !is("alg", kAlgorithm)) continue;
     if (entry.contains("use") && !is("use", "sig")) continue;
     if (!entry.contains("kid") || !entry["kid"].is_string()) return bad("has a key without an id");
+    for (const char* coordinate : {"x", "y"})
+      if (!entry.contains(coordinate) || !entry[coordinate].is_string() ||
+          !is_base64url(entry[coordinate].get_ref<const std::string&>()))
+        return bad("has a key without a point");
     json wanted = entry;
     wanted.erase("d");
     const std::string text = wanted.dump();
@@ -233,6 +255,7 @@ std::size_t PublicKeys::size() const { return state_->keys.size(); }
 core::Result<std::string> PublicKeys::open(std::string_view compact) const {
   const auto refuse = [](std::string why) { return core::failure(ErrorCode::unauthenticated, std::move(why)); };
   if (compact.size() > kLongestToken) return refuse("the token is too long");
+  if (!is_compact(compact)) return refuse("the token is malformed");
   const Jws jws(cjose_jws_import(compact.data(), compact.size(), nullptr));
   if (!jws) return refuse("the token is malformed");
   cjose_header_t* header = cjose_jws_get_protected(jws.get());

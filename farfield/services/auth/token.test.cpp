@@ -155,6 +155,17 @@ TEST_F(Token, AnyChangedBitOfHeaderPayloadOrSignature) {
   EXPECT_NE(refused(std::string(100'000, 'a')), "");
 }
 
+TEST_F(Token, PartsOfALengthThatNoBase64HasAreRefused) {
+  // cjose would end the process.
+  for (const char* token :
+       {"abcde.abcd.abcd", "abcd.abcde.abcd", "abcd.abcd.a", "a", "a.b.c", "..", "abcd.abcd", "", "ab=d.abcd.abcd"}) {
+    const auto refused = PublicKeys{}.open(token);
+    ASSERT_FALSE(refused) << token;
+    EXPECT_EQ(refused.error().code(), core::ErrorCode::unauthenticated);
+  }
+  EXPECT_FALSE(PublicKeys::parse(R"({"keys":[{"kty":"EC","crv":"P-256","kid":"k","x":"abcde","y":"abcd"}]})"));
+}
+
 TEST_F(Token, NoAlgorithmButEs256) {
   const std::string body = base64url(payload().dump());
   for (const auto* algorithm : {"none", "None", "NONE", "nOnE", "", "ES384", "es256", "RS256"}) {
