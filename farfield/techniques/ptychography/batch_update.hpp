@@ -2,7 +2,6 @@
 // One update of object and probe from a batch of patterns: what LSQ-ML and the batched PIE have in common.
 
 #include <algorithm>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -16,15 +15,12 @@ namespace farfield::techniques::ptychography {
 /// `for_probe` patterns of all, and not so often that they wait for it.
 class ProbeTurns {
 public:
-  /// Collective.
-  ProbeTurns(Pass& pass, Index for_probe) : mine_(static_cast<double>(pass.slots.size())), all_(mine_) {
-    pass.sharing.sum(std::span(&all_, 1));
-    const auto everywhere = static_cast<Index>(all_);
-    for_probe_ = pass.sharing.size() == 1 ? for_probe : std::max(for_probe, (everywhere + kMost - 1) / kMost);
-    planned_ = everywhere / for_probe_;
-  }
-  /// Patterns of all processes.
-  Index patterns() const { return static_cast<Index>(all_); }
+  /// `everywhere`: patterns of all processes.
+  ProbeTurns(const Pass& pass, Index everywhere, Index for_probe)
+      : mine_(static_cast<double>(pass.slots.size())),
+        all_(static_cast<double>(everywhere)),
+        for_probe_(pass.sharing.size() == 1 ? for_probe : std::max(for_probe, (everywhere + kMost - 1) / kMost)),
+        planned_(everywhere / for_probe_) {}
   Index for_probe() const { return for_probe_; }
   /// How many are due now that this process has visited the batches of one more round.
   Index due(const Round& round) {
@@ -38,7 +34,7 @@ public:
 private:
   static constexpr Index kMost = 32;  ///< in a pass of several processes
   double mine_, all_, visited_ = 0;
-  Index for_probe_ = 1, planned_ = 0, done_ = 0;
+  Index for_probe_, planned_, done_ = 0;
 };
 
 class BatchUpdate {
@@ -61,8 +57,7 @@ public:
 
   /// For each batch of the round: visits its patterns, residuals chi, and moves the object by, on the batch's box,
   /// g = sum conj(P) chi and l = sum |P|^2; for the probe G = sum S^T conj(O) chi and O2 = sum |O|^2, which gather over
-  /// batches until update_probe...(). O2 is summed over every object2_stride-th
-  /// pattern of a batch.
+  /// batches until update_probe...(). O2 is summed over every object2_stride-th pattern of a batch.
   ModulusSums update_object(Pass&, const Round&, const ObjectStep&, Index object2_stride);
 
   /// probe += step a G with a = argmin sum ||chi - a G O||^2 = <G, G> / <|G|^2, O2>; G and O2 are sums over all

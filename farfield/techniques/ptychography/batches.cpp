@@ -8,11 +8,9 @@
 namespace farfield::techniques::ptychography {
 namespace {
 
-using Slots = Batch;
-
 /// Cuts [begin, end) into `parts` near-equal clusters, each time across the longer axis.
-void bisect(Slots::iterator begin, Slots::iterator end, Index parts, const State& state, double c, double s,
-            std::vector<Slots>& out) {
+void bisect(Batch::iterator begin, Batch::iterator end, Index parts, const State& state, double c, double s,
+            std::vector<Batch>& out) {
   if (parts <= 1) {
     out.emplace_back(begin, end);
     return;
@@ -43,14 +41,14 @@ void bisect(Slots::iterator begin, Slots::iterator end, Index parts, const State
 
 }  // namespace
 
-std::vector<Slots> make_batches(const Slots& slots, const State& state, Index size, BatchChoice choice,
+std::vector<Batch> make_batches(const std::vector<Index>& slots, const State& state, Index size, BatchChoice choice,
                                 math::Random& random) {
-  std::vector<Slots> out;
+  std::vector<Batch> out;
   if (slots.empty()) return out;
   const auto n = static_cast<Index>(slots.size());
   size = std::clamp<Index>(size, 1, n);
   const Index parts = (n + size - 1) / size;
-  Slots order = slots;
+  Batch order = slots;
   if (choice == BatchChoice::compact && parts > 1) {
     const double angle = random.uniform(0, M_PI / 2);
     bisect(order.begin(), order.end(), parts, state, std::cos(angle), std::sin(angle), out);

@@ -60,11 +60,10 @@ public:
   ModulusSums compare(const State&, Index slot, Workspace& w) const;
 
   /// From the sample to the detector, the modulus step there, and back, for tiles that are made and taken row by row
-  /// while these are in cache: make(mode, range) writes rows of w.psi, and when all have been to the detector,
-  /// at_detector(sums) is told and take(mode, range) finds the rows of the residuals. Ranges come in order, mode by
-  /// mode.
-  template <class Make, class AtDetector, class Take>
-  ModulusSums through(const ModulusTask& task, Workspace& w, Make&& make, AtDetector&& told, Take&& take) const {
+  /// while these are in cache: make(mode, range) writes rows of w.psi; when all have been to the detector,
+  /// compared(sums) is told, and take(mode, range) finds the rows of the residuals. Ranges come in order, mode by mode.
+  template <class Make, class Compared, class Take>
+  ModulusSums through(const ModulusTask& task, Workspace& w, Make&& make, Compared&& compared, Take&& take) const {
     const Shape shape = patterns_->shape();
     const bool parts = propagator_.has_parts(task.modes);
     // Some rows at a time: the kernels share what neighbouring rows need.
@@ -76,7 +75,7 @@ public:
         if (parts) propagator_.transform().forward_rows(w.psi[static_cast<std::size_t>(m)] + y * shape.nx, step);
       }
     const ModulusSums sums = parts ? columns(task, w) : at_detector(task, w, true);
-    told(sums);
+    compared(sums);
     for (int m = 0; m < task.modes; ++m)
       for (Index y = 0; y < shape.ny; y += step) {
         if (parts) propagator_.transform().inverse_rows(w.psi[static_cast<std::size_t>(m)] + y * shape.nx, step);

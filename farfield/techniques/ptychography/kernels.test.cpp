@@ -7,7 +7,7 @@
 
 #include "farfield/math/complex.hpp"
 #include "farfield/math/fft.hpp"
-#include "farfield/math/random.hpp"
+#include "farfield/techniques/ptychography/kernels_testing.hpp"
 #include "farfield/techniques/ptychography/sub_pixel_shift.hpp"
 
 namespace farfield::techniques::ptychography {
@@ -15,26 +15,9 @@ namespace {
 
 using core::Array;
 
-// Single-precision kernels against double-precision sums of up to 40 terms of order one: 5e-6 relative to
-// the largest value is about 40 units in the last place.
-constexpr double kTolerance = 5e-6;
-
-Array<cfloat, 2> noise(Index ny, Index nx, std::uint64_t seed) {
-  math::Random random(seed);
-  Array<cfloat, 2> a({ny, nx});
-  for (auto& v : a) v = {static_cast<float>(random.normal()), static_cast<float>(random.normal())};
-  return a;
-}
-
-template <class T>
-void expect_near(const T* a, const T* b, Index n, const char* what) {
-  double largest = 0, worst = 0;
-  for (Index i = 0; i < n; ++i) {
-    largest = std::max<double>(largest, std::abs(b[i]));
-    worst = std::max<double>(worst, std::abs(a[i] - b[i]));
-  }
-  EXPECT_LE(worst, kTolerance * largest) << what;
-}
+using testing::expect_near;
+using testing::noise;
+using Case = testing::KernelCase;
 
 void expect_sums(const StepSums& a, const StepSums& b, const char* what) {
   const double scale = std::sqrt(b.aa * b.bb) + b.aa + b.bb;
@@ -42,22 +25,14 @@ void expect_sums(const StepSums& a, const StepSums& b, const char* what) {
     EXPECT_NEAR(a.*member, b.*member, 1e-5 * scale) << what;
 }
 
-struct Case {
-  core::Isa isa;
-  Shape shape;
-};
-
 /// A tile as it may come: some rows, one row, the rest.
 std::vector<RowRange> in_pieces(Shape s) {
   const Index a = s.ny / 3, b = std::min(s.ny, a + 1);
   return {{0, a}, {a, b}, {b, s.ny}};
 }
 
-class KernelsEqualReference : public testing::TestWithParam<Case> {
+class KernelsEqualReference : public testing::KernelTest {
 protected:
-  void SetUp() override {
-    if (GetParam().isa > core::isa()) GTEST_SKIP() << "this machine has no " << core::name(GetParam().isa);
-  }
   const Kernels& fast() { return cpu_kernels(GetParam().isa); }
   const Kernels& oracle = reference_kernels();
 };
@@ -300,12 +275,12 @@ TEST_P(KernelsEqualReference, VectorSums) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, KernelsEqualReference,
-                         testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}},
-                                         Case{core::Isa::v3, {16, 16}}, Case{core::Isa::v3, {9, 21}},
-                                         Case{core::Isa::v3, {24, 40}}, Case{core::Isa::v4, {23, 37}},
-                                         Case{core::Isa::v2, {13, 12}}, Case{core::Isa::v4, {16, 16}},
-                                         Case{core::Isa::v4, {128, 128}}, Case{core::Isa::v4, {11, 19}},
-                                         Case{core::Isa::v4, {5, 4}}));
+                         ::testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}},
+                                           Case{core::Isa::v3, {16, 16}}, Case{core::Isa::v3, {9, 21}},
+                                           Case{core::Isa::v3, {24, 40}}, Case{core::Isa::v4, {23, 37}},
+                                           Case{core::Isa::v2, {13, 12}}, Case{core::Isa::v4, {16, 16}},
+                                           Case{core::Isa::v4, {128, 128}}, Case{core::Isa::v4, {11, 19}},
+                                           Case{core::Isa::v4, {5, 4}}));
 
 TEST(SubPixelShift, EqualsTheFourierShiftOfABandLimitedProbe) {
   // A disc of spatial frequencies up to 0.55 of Nyquist, shifted by taps and by its phase ramp.

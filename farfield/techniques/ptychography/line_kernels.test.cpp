@@ -4,8 +4,7 @@
 
 #include <vector>
 
-#include "farfield/core/array.hpp"
-#include "farfield/math/random.hpp"
+#include "farfield/techniques/ptychography/kernels_testing.hpp"
 #include "farfield/techniques/ptychography/projection_kernels.hpp"
 #include "farfield/techniques/ptychography/sub_pixel_shift.hpp"
 
@@ -14,35 +13,10 @@ namespace {
 
 using core::Array;
 
-Array<cfloat, 2> noise(Index ny, Index nx, std::uint64_t seed) {
-  math::Random random(seed);
-  Array<cfloat, 2> a({ny, nx});
-  for (auto& v : a) v = {static_cast<float>(random.normal()), static_cast<float>(random.normal())};
-  return a;
-}
-
-// Single precision against double, sums of up to 40 terms of order one: 5e-6 of the largest value.
-template <class T>
-void expect_near(const T* a, const T* b, Index n, const char* what) {
-  double largest = 0, worst = 0;
-  for (Index i = 0; i < n; ++i) {
-    largest = std::max<double>(largest, std::abs(b[i]));
-    worst = std::max<double>(worst, std::abs(a[i] - b[i]));
-  }
-  EXPECT_LE(worst, 5e-6 * largest) << what;
-}
-
-struct Case {
-  core::Isa isa;
-  Shape shape;
-};
-
-class LineAndProjectionKernels : public testing::TestWithParam<Case> {
-protected:
-  void SetUp() override {
-    if (GetParam().isa > core::isa()) GTEST_SKIP() << "this machine has no " << core::name(GetParam().isa);
-  }
-};
+using testing::expect_near;
+using testing::noise;
+using Case = testing::KernelCase;
+class LineAndProjectionKernels : public testing::KernelTest {};
 
 TEST_P(LineAndProjectionKernels, WavesEqualReference) {
   const Shape s = GetParam().shape;
@@ -219,10 +193,10 @@ TEST_P(LineAndProjectionKernels, ProjectionKernelsEqualReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, LineAndProjectionKernels,
-                         testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}},
-                                         Case{core::Isa::v3, {16, 16}}, Case{core::Isa::v3, {9, 21}},
-                                         Case{core::Isa::v4, {32, 32}}, Case{core::Isa::v4, {11, 19}},
-                                         Case{core::Isa::v4, {5, 4}}));
+                         ::testing::Values(Case{core::Isa::v2, {16, 16}}, Case{core::Isa::v2, {7, 13}},
+                                           Case{core::Isa::v3, {16, 16}}, Case{core::Isa::v3, {9, 21}},
+                                           Case{core::Isa::v4, {32, 32}}, Case{core::Isa::v4, {11, 19}},
+                                           Case{core::Isa::v4, {5, 4}}));
 
 }  // namespace
 }  // namespace farfield::techniques::ptychography

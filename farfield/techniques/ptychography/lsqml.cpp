@@ -35,7 +35,8 @@ public:
     const Index size =
         o.batch_size > 0 ? o.batch_size : doubling(4, pass.iteration, 8, std::clamp<Index>(n / 4, 4, 64));
     // At least four updates of the probe in a pass, or a small scan's probe hardly moves.
-    ProbeTurns turns(pass, std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(everywhere / 4, 4, 256))));
+    ProbeTurns turns(pass, everywhere,
+                     std::max(size, doubling(16, pass.iteration, 3, std::clamp<Index>(everywhere / 4, 4, 256))));
     const Index for_probe = turns.for_probe();
     const BatchChoice choice = o.batches == BatchChoice::automatic ? BatchChoice::compact : o.batches;
     const auto damping = static_cast<float>(o.damping);
