@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "farfield/math/complex.hpp"
+#include "farfield/techniques/ptychography/checkpoint.hpp"
 
 namespace farfield::techniques::ptychography {
 namespace {
@@ -13,22 +13,19 @@ constexpr float kSquareDecay = 0.999F;  // beta_2 of the paper
 
 template <class T>
 void put(technique::Sink& sink, const std::string& name, const core::Array<T, 2>& a) {
-  sink.put(name, std::as_bytes(std::span(a.extents())));
-  sink.put(name + ".data", std::as_bytes(std::span(a.data(), static_cast<std::size_t>(a.size()))));
+  put_values(sink, name, std::span<const Index>(a.extents()));
+  put_values(sink, name + ".data", a);
 }
 template <class T>
 core::Array<T, 2> get(technique::Source& source, const std::string& name) {
-  std::array<Index, 2> extents{};
-  const auto header = source.get(name), data = source.get(name + ".data");
-  if (header.size() != sizeof extents)
-    throw core::Error(core::ErrorCode::corrupt_data, "checkpoint block " + name + " is damaged");
-  std::memcpy(extents.data(), header.data(), sizeof extents);
+  const auto extents = get_values<Index>(source, name, 2);
+  const auto data = get_values<T>(source, name + ".data");
   constexpr Index kMax = 1 << 20;
   if (extents[0] < 0 || extents[1] < 0 || extents[0] > kMax || extents[1] > kMax ||
-      data.size() != static_cast<std::size_t>(extents[0] * extents[1]) * sizeof(T))
+      static_cast<Index>(data.size()) != extents[0] * extents[1])
     throw core::Error(core::ErrorCode::corrupt_data, "checkpoint block " + name + " is damaged");
-  core::Array<T, 2> a(extents);
-  if (!data.empty()) std::memcpy(static_cast<void*>(a.data()), data.data(), data.size());
+  core::Array<T, 2> a({extents[0], extents[1]});
+  std::copy(data.begin(), data.end(), a.begin());
   return a;
 }
 

@@ -10,6 +10,7 @@
 
 #include "farfield/techniques/ptychography/batch_update.hpp"
 #include "farfield/techniques/ptychography/batches.hpp"
+#include "farfield/techniques/ptychography/checkpoint.hpp"
 
 namespace farfield::techniques::ptychography {
 namespace {
@@ -50,16 +51,13 @@ public:
   void forget() override { update_.forget(); }
   void save(technique::Sink& sink) const override {
     update_.save(sink);
-    sink.put("pie.probe_max", std::as_bytes(std::span(&probe_max2_, 1)));
-    sink.put("pie.probe_age", std::as_bytes(std::span(&probe_age_, 1)));
+    put_values(sink, "pie.probe_max", std::span<const float>(&probe_max2_, 1));
+    put_values(sink, "pie.probe_age", std::span<const std::int64_t>(&probe_age_, 1));
   }
   void restore(technique::Source& source) override {
     update_.restore(source);
-    const auto max = source.get("pie.probe_max"), age = source.get("pie.probe_age");
-    if (max.size() != sizeof probe_max2_ || age.size() != sizeof probe_age_)
-      throw core::Error(core::ErrorCode::corrupt_data, "checkpoint blocks pie.* are damaged");
-    std::copy(max.begin(), max.end(), reinterpret_cast<std::byte*>(&probe_max2_));
-    std::copy(age.begin(), age.end(), reinterpret_cast<std::byte*>(&probe_age_));
+    probe_max2_ = get_values<float>(source, "pie.probe_max", 1)[0];
+    probe_age_ = get_values<std::int64_t>(source, "pie.probe_age", 1)[0];
   }
 
 private:

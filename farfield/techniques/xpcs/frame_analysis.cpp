@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <tuple>
 
 #include "farfield/parallel/communicator.hpp"
+#include "farfield/technique/blocks.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
 namespace farfield::techniques::xpcs {
@@ -328,22 +328,6 @@ model::Product FrameAnalysis::scattering(const std::string& verb, const BinSums&
   return out;
 }
 
-namespace {
-
-std::vector<std::byte> copy(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
-
-template <class T>
-std::vector<T> get(technique::Source& source, const std::string& name) {
-  const auto bytes = source.get(name);
-  if (bytes.size() % sizeof(T) != 0)
-    throw Error(ErrorCode::corrupt_data, fmt::format("checkpoint block {} of {} bytes is cut off", name, bytes.size()));
-  std::vector<T> out(bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
-  return out;
-}
-
-}  // namespace
-
 void FrameAnalysis::save(technique::Sink& sink) const {
   intake_.save(sink);
   int count = 0;
@@ -365,13 +349,13 @@ void FrameAnalysis::restore_block(technique::Source& source, const std::string& 
                                   const std::string& events, EventBlock& block) const {
   const auto broken = [] { return Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself"); };
   block = {};
-  block.valid = get<std::uint8_t>(source, valid);
+  block.valid = technique::get_values<std::uint8_t>(source, valid);
   block.steps = static_cast<Index>(block.valid.size());
   if (block.steps > kBlockSteps) throw broken();
   for (int i = 0; source.has(begin + std::to_string(i)); ++i) {
     EventPart part;
-    part.begin = get<std::uint32_t>(source, begin + std::to_string(i));
-    const auto list = get<SlotEvent>(source, events + std::to_string(i));
+    part.begin = technique::get_values<std::uint32_t>(source, begin + std::to_string(i));
+    const auto list = technique::get_values<SlotEvent>(source, events + std::to_string(i));
     if (part.begin.size() != static_cast<std::size_t>(tiling_.tiles()) + 1 || part.begin.front() != 0 ||
         !std::is_sorted(part.begin.begin(), part.begin.end()) || part.begin.back() != list.size() ||
         std::any_of(list.begin(), list.end(),
@@ -387,11 +371,11 @@ void FrameAnalysis::restore(technique::Source& source) {
   const auto broken = [] { return Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself"); };
   intake_.restore(source);
   int count = 0;
-  correlator_->restore([&] { return copy(source.get(fmt::format("correlator_{}", count++))); });
-  ids_ = get<model::FrameId>(source, "ids");
-  frame_sums_ = get<double>(source, "frame_sums");
-  window_frames_ = get<Index>(source, "window_frames");
-  const auto numbers = get<double>(source, "numbers");
+  correlator_->restore([&] { return source.get(fmt::format("correlator_{}", count++)); });
+  ids_ = technique::get_values<model::FrameId>(source, "ids");
+  frame_sums_ = technique::get_values<double>(source, "frame_sums");
+  window_frames_ = technique::get_values<Index>(source, "window_frames");
+  const auto numbers = technique::get_values<double>(source, "numbers");
   if (numbers.size() != 2 || frame_sums_.size() != ids_.size()) throw broken();
   reference_ = numbers[0];
   block_ = {};

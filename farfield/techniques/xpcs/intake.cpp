@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
+#include "farfield/technique/blocks.hpp"
 #include "farfield/techniques/xpcs/kernels.hpp"
 
 namespace farfield::techniques::xpcs {
@@ -205,24 +205,6 @@ void Intake::flush(const Take& take) {
 
 std::vector<std::pair<model::FrameId, std::string>> Intake::take_rejected() { return std::exchange(rejected_, {}); }
 
-namespace {
-
-template <class T>
-void put(technique::Sink& sink, const std::string& name, const std::vector<T>& values) {
-  sink.put(name, std::as_bytes(std::span(values)));
-}
-template <class T>
-std::vector<T> get(technique::Source& source, const std::string& name) {
-  const auto bytes = source.get(name);
-  if (bytes.size() % sizeof(T) != 0)
-    throw Error(ErrorCode::corrupt_data, fmt::format("checkpoint block {} of {} bytes is cut off", name, bytes.size()));
-  std::vector<T> out(bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
-  return out;
-}
-
-}  // namespace
-
 void Intake::save(technique::Sink& sink) const {
   std::vector<std::uint8_t> seen(seen_.begin(), seen_.end());
   std::vector<Index> ids{next_};
@@ -236,19 +218,19 @@ void Intake::save(technique::Sink& sink) const {
   }
   std::vector<double> monitors;
   for (const auto& [id, value] : monitors_) monitors.insert(monitors.end(), {static_cast<double>(id), value});
-  put(sink, "intake_seen", seen);
-  put(sink, "intake_ids", ids);
-  put(sink, "intake_counts", counts);
-  put(sink, "intake_values", values);
-  put(sink, "intake_monitors", monitors);
+  technique::put_values(sink, "intake_seen", seen);
+  technique::put_values(sink, "intake_ids", ids);
+  technique::put_values(sink, "intake_counts", counts);
+  technique::put_values(sink, "intake_values", values);
+  technique::put_values(sink, "intake_monitors", monitors);
 }
 
 void Intake::restore(technique::Source& source) {
-  const auto seen = get<std::uint8_t>(source, "intake_seen");
-  const auto ids = get<Index>(source, "intake_ids");
-  const auto counts = get<model::PixelCount>(source, "intake_counts");
-  const auto values = get<PixelValue>(source, "intake_values");
-  const auto monitors = get<double>(source, "intake_monitors");
+  const auto seen = technique::get_values<std::uint8_t>(source, "intake_seen");
+  const auto ids = technique::get_values<Index>(source, "intake_ids");
+  const auto counts = technique::get_values<model::PixelCount>(source, "intake_counts");
+  const auto values = technique::get_values<PixelValue>(source, "intake_values");
+  const auto monitors = technique::get_values<double>(source, "intake_monitors");
   const auto broken = [] {
     return Error(ErrorCode::corrupt_data, "the checkpoint's list of waiting frames is broken");
   };
