@@ -51,6 +51,15 @@ std::string text(const json& object, const char* name) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
+/// Access and refresh token of a token endpoint's answer. An answer that is none (of a proxy's page, say) must not
+/// replace what is known.
+std::pair<std::string, std::string> tokens_of(const json& body, const Remote& remote) {
+  auto tokens = std::pair(text(body, "access_token"), text(body, "refresh_token"));
+  if (tokens.first.empty() || tokens.second.empty())
+    throw Error(ErrorCode::corrupt_data, "the answer of " + remote.origin + " holds no tokens");
+  return tokens;
+}
+
 std::int64_t number(const json& object, const char* name, std::int64_t otherwise) {
   const auto it = object.find(name);
   return it != object.end() && it->is_number_integer() ? it->get<std::int64_t>() : otherwise;
@@ -155,8 +164,8 @@ std::string Credentials::access_token(const Remote& remote) {
     throw Error(ErrorCode::unauthenticated,
                 fmt::format("{}: log in again (farfield login {})", text(body, "error_description"), remote.origin));
   if (!response.ok()) throw oauth_failure(response, "refreshing the login to " + remote.origin);
-  const std::string access = text(body, "access_token");
-  put(all, remote, access, text(body, "refresh_token"), number(body, "expires_in", 0));
+  const auto [access, refreshed] = tokens_of(body, remote);
+  put(all, remote, access, refreshed, number(body, "expires_in", 0));
   save(file(), all);
   return access;
 }
@@ -194,7 +203,8 @@ void log_in(Credentials& credentials, const Remote& remote, const std::string& s
                                     stop);
     const auto body = object_of(response);
     if (response.ok()) {
-      credentials.keep(remote, text(body, "access_token"), text(body, "refresh_token"), number(body, "expires_in", 0));
+      const auto [access, refresh] = tokens_of(body, remote);
+      credentials.keep(remote, access, refresh, number(body, "expires_in", 0));
       return;
     }
     const std::string error = text(body, "error");

@@ -88,8 +88,9 @@ awaitable<std::optional<WireError>> Connection::read_header(MessageParser& parse
     if (parser.header_done()) break;
     if (step.used > 0 && !step.need_more) continue;
     if (endless(input_.view())) co_return WireError{431, "the header is longer than allowed"};
+    // A time-out that met a read which had just ended cancelled nothing, so it is asked for even after bytes.
     const bool received = co_await receive(kSmallRead, error);
-    if (!received) {
+    if (!received || expired_) {
       const bool late = expired_ && phase_ == Phase::header;
       gone = !late;
       if (late) co_return WireError{408, "the header took too long"};
@@ -208,7 +209,7 @@ awaitable<std::optional<WireError>> Connection::read_body(MessageParser& parser,
     if (parser.done() || !stuck) continue;
     if (endless(input_.view())) co_return WireError{400, "the head of a chunk is longer than allowed"};
     const bool received = co_await receive(kSmallRead, error);
-    if (!received) {
+    if (!received || expired_) {
       gone = !expired_;
       if (expired_) co_return WireError{408, "the body took too long"};
       co_return std::nullopt;

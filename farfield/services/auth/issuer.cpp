@@ -307,6 +307,15 @@ Tokens Issuer::refresh(const std::string& client, const std::string& token, cons
   const std::int64_t now_s = clock_();
   const auto wanted = parse_scopes(scope);
   if (!wanted) throw OAuthError("invalid_scope", wanted.error().message());
+  // What can be refused is refused before the token is spent: it is the only one that the client has.
+  const auto before = directory_.database().read([&](Transaction& t) -> std::optional<Grant> {
+    const auto rows = t.query("SELECT grant_id FROM auth_refresh WHERE hash = ? AND used = 0", hash);
+    return rows.empty() ? std::nullopt : find_grant(t, rows[0].text(0));
+  });
+  if (before && before->client == client && !before->revoked) {
+    if (!directory_.active(before->subject)) throw OAuthError("invalid_grant", "the user is disabled");
+    if (!wanted->empty()) checked_scope(before->subject, format_scopes(*wanted));
+  }
   struct Outcome {
     std::string error, description;
     Grant grant;
@@ -353,11 +362,7 @@ Tokens Issuer::refresh(const std::string& client, const std::string& token, cons
 void Issuer::revoke(const std::string& client, const std::string& token) {
   const std::string hash = digest(token);
   // An access token for any audience of this issuer, expired or not: its claims count once the signature is right.
-  std::vector<std::string> audiences = options_.audiences;
-  audiences.push_back(options_.issuer);
-  Verifier any({options_.issuer, audiences, 0}, clock_);
-  core::value_or_throw(any.set_keys(keys_.jwks()));
-  const auto claims = any.verify(token);
+  const auto claims = verify_for_any_audience(token);
   const auto entry = directory_.database().write([&](Transaction& t) -> std::optional<RevocationList::Entry> {
     if (claims) {
       if (claims->client != client) return std::nullopt;
@@ -392,9 +397,18 @@ void Issuer::revoke_subject(const std::string& subject) {
             {{"subject", subject}, {"grants", std::to_string(entries.size())}});
 }
 
+core::Result<Claims> Issuer::verify_for_any_audience(const std::string& token) const {
+  std::vector<std::string> audiences = options_.audiences;
+  audiences.push_back(options_.issuer);
+  Verifier any({options_.issuer, audiences, 0}, clock_);
+  core::value_or_throw(any.set_keys(keys_.jwks()));
+  return any.verify(token);
+}
+
 Introspection Issuer::introspect(const std::string& token) const {
-  auto claims = verifier_.verify(token);
-  if (!claims) return {};
+  auto claims = verify_for_any_audience(token);
+  const auto& revoked = verifier_.revocations();
+  if (!claims || revoked.contains(claims->id) || (!claims->grant.empty() && revoked.contains(claims->grant))) return {};
   return {true, std::move(*claims)};
 }
 

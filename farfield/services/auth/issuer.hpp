@@ -111,6 +111,7 @@ public:
   void clean();
 
 private:
+  core::Result<Claims> verify_for_any_audience(const std::string& token) const;
   struct Grant {
     std::string id, subject, client, scope;
     std::int64_t expires_s = 0;

@@ -187,8 +187,21 @@ TEST_P(Grants, RefreshedScopesShrinkAndFollowTheRoles) {
   f->directory.set_role("2026-1-Garcia-1", "user:lee", std::nullopt);
   tokens = f->issuer.refresh("cli", tokens.refresh);
   EXPECT_EQ(tokens.scope, "farfield");
+  // A refusal spends nothing: the token is good for the next try.
+  EXPECT_EQ(oauth_error([&] { f->issuer.refresh("cli", tokens.refresh, "read:/experiments/2026-1-Garcia-1"); }),
+            "invalid_scope");
+  tokens = f->issuer.refresh("cli", tokens.refresh);
   f->directory.set_disabled("lee", true);
   EXPECT_EQ(oauth_error([&] { f->issuer.refresh("cli", tokens.refresh); }), "invalid_grant");
+}
+
+TEST_P(Grants, IntrospectionKnowsTokensForEveryAudienceOfTheIssuer) {
+  const auto tokens = f->log_in("garcia");
+  const auto elsewhere = f->issuer.refresh("cli", tokens.refresh, "", "https://xrootd.test");
+  EXPECT_FALSE(f->issuer.verifier().verify(elsewhere.access)) << "not for this service";
+  EXPECT_TRUE(f->issuer.introspect(elsewhere.access).active);
+  f->issuer.revoke("cli", elsewhere.access);
+  EXPECT_FALSE(f->issuer.introspect(elsewhere.access).active);
 }
 
 TEST_P(Grants, GrantsEnd) {

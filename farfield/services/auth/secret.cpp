@@ -8,6 +8,7 @@
 #include <openssl/sha.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
@@ -55,7 +56,9 @@ std::array<unsigned char, kHash> scrypt(std::string_view password, std::span<con
                                         std::uint64_t r, std::uint64_t p) {
   static std::counting_semaphore<2> at_once(2);
   std::array<unsigned char, kHash> out{};
-  at_once.acquire();
+  // Whoever cannot be served soon is sent away: waiting here would hold a handler, and all handlers are everybody's.
+  if (!at_once.try_acquire_for(std::chrono::milliseconds(500)))
+    throw Error(ErrorCode::unavailable, "too many passwords are being checked; try again");
   const int ok = EVP_PBE_scrypt(password.data(), password.size(), salt.data(), salt.size(), n, r, p, 256 << 20,
                                 out.data(), out.size());
   at_once.release();

@@ -76,6 +76,7 @@ public:
   /// The claims of a good token; `unauthenticated` says what is wrong with it, never the token itself.
   core::Result<Claims> verify(std::string_view token) const;
   RevocationList& revocations() { return revocations_; }
+  const RevocationList& revocations() const { return revocations_; }
 
 private:
   VerifierRules rules_;

@@ -65,9 +65,10 @@ struct TrustFeed::State {
 
   void follow(const std::stop_token& stop) {
     EventSink sink([this](const net::Event& event) { take(event); });
-    net::ClientRequest request{.target = "/oauth/revocations", .headers = {{"Authorization", "Bearer " + token()}}};
-    if (const auto last = verifier.revocations().last(); last > 0)
-      request.headers.add("Last-Event-ID", std::to_string(last));
+    const net::ClientRequest request{.target = "/oauth/revocations",
+                                     .headers = {{"Authorization", "Bearer " + token()}}};
+    // The whole list each time (it is short: entries live as long as tokens do). A number would not say what is known:
+    // entries may come before older ones.
     const auto response = client.send(request, sink, stop);
     if (!response.ok()) throw net::status_error(response, "the revocations of " + client.origin());
   }
