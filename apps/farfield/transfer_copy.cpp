@@ -152,6 +152,8 @@ int copy(const Arguments& arguments, const Session& session) {
     options.attempts = given.attempts;
     options.copy.streams = given.streams;
     options.copy.sha256 = given.checksum == Checksum::sha256;
+    if (!given.follow && (!given.marker.empty() || given.quiet_s != CopyCommandOptions{}.quiet_s))
+      throw Error(ErrorCode::invalid_argument, "--marker and --complete-after go with --follow");
     if (given.follow) options.follow = services::watch::CompleteRule{given.marker, given.quiet_s, {}};
     const auto entry = from.provider->stat(from.path);
     // What is followed may have to come yet: then it is taken for a folder.

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -227,6 +228,20 @@ TEST_P(LocalBlocks, ThatIgnoreTermAreKilledWithTheirChildren) {
   ASSERT_EQ(writes(id, "up").state, BlockState::running);
   provider->cancel(id);
   EXPECT_EQ(ended(id).state, BlockState::cancelled);
+}
+
+TEST_P(LocalBlocks, HearTermThoughTheirStarterHasBlockedIt) {
+  sigset_t term, before;
+  ::sigemptyset(&term);
+  ::sigaddset(&term, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &term, &before);
+  const std::string id =
+      submit(request("hears", "trap 'echo term > heard; exit 0' TERM; touch up; while :; do sleep 0.1; done"));
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ASSERT_EQ(writes(id, "up").state, BlockState::running);
+  provider->cancel(id);
+  EXPECT_EQ(ended(id).state, BlockState::cancelled);
+  EXPECT_EQ(content(folder / "heard"), "term\n");
 }
 
 TEST_P(LocalBlocks, WhoseScriptWasKilledHaveFailed) {

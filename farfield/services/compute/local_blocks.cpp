@@ -78,7 +78,14 @@ public:
     ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, files.output().c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                        0600);
     ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    // A session of its own, which hears signals even where this process has blocked or ignored them.
+    sigset_t none, ours;
+    ::sigemptyset(&none);
+    ::sigemptyset(&ours);
+    for (const int signal : {SIGTERM, SIGINT, SIGPIPE}) ::sigaddset(&ours, signal);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &ours);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     std::string shell = "/bin/sh", script = files.script();
     char* arguments[] = {shell.data(), script.data(), nullptr};
     pid_t pid = 0;

@@ -173,11 +173,19 @@ struct Engine::State {
     for (const Event& event : events) out.push_back({first++, event.at_s, event.kind, to_text(event.body)});
     return out;
   }
+  /// Text that a database takes: programs' messages may hold anything.
+  static std::string storable(const std::string& text) {
+    auto clean = Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
+    for (std::size_t at = clean.find('\0'); at != std::string::npos; at = clean.find('\0', at))
+      clean.replace(at, 1, "\xEF\xBF\xBD");
+    return clean;
+  }
+
   static void summarise(RunRecord& record, const Run& run, double now_s) {
     record.status = run.status();
     if (run.status() == RunStatus::active || !run.current_states().empty()) record.states = run.current_states();
-    record.error = run.error();
-    record.cause = run.cause();
+    record.error = storable(run.error());
+    record.cause = storable(run.cause());
     record.updated_at_s = now_s;
   }
 

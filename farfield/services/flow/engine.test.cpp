@@ -179,6 +179,16 @@ TEST_P(Engines, SimpleActions) {
   EXPECT_EQ(record.status, RunStatus::succeeded) << record.error << " " << record.cause;
 }
 
+TEST_P(Engines, AFailureEndsTheRunWhateverItsWords) {
+  const auto run = start(
+      deploy(R"({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "E", "Cause": "before\u0000behind"}}})"));
+  const auto record = engine_->wait(run, 20);
+  EXPECT_EQ(record.status, RunStatus::failed);
+  EXPECT_EQ(record.cause,
+            "before\xEF\xBF\xBD"
+            "behind");
+}
+
 TEST_P(Engines, RefusesWhatIsWrong) {
   EXPECT_EQ(code_of([&] { deploy(chain(1, "farfield:unknown")); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { deploy(chain(1), "{"); }), ErrorCode::invalid_argument);

@@ -34,6 +34,10 @@ void Walk::run(const std::stop_token& stop, const std::function<void(Found)>& fo
       if (!entry) throw Error(ErrorCode::not_found, source + " does not exist").at(from_.name());
       if (entry->kind == EntryKind::folder)
         throw Error(ErrorCode::invalid_argument, source + " is a folder: the item must be recursive").at(from_.name());
+      // Below a folder links and the like are left out and counted; asked for by name they are not silently nothing.
+      if (entry->kind != EntryKind::file)
+        throw Error(ErrorCode::unsupported, source + " is neither a file nor a folder; name what it leads to")
+            .at(from_.name());
       to_.make_folder(std::string(folder_of(destination)));
       file(*entry, source, destination, options_.sync == Sync::never ? std::nullopt : to_.stat(destination));
     });

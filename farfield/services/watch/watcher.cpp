@@ -144,7 +144,10 @@ struct Watcher::State {
         if (notice.kind == Notices::Notice::Kind::overflow) lost = true;
         else hear(notice);
       });
-      if (lost) rescan_s = 0;
+      if (lost) {  // closings among them: what is still open is asked of the kernel
+        rescan_s = 0;
+        for (auto& [name, growing_scan] : growing) growing_scan.open.clear();
+      }
       look_at_due();
     }
   }
@@ -254,8 +257,12 @@ struct Watcher::State {
 
   void file_changed(Growing& one, const std::string& path, Notices::Notice::Kind kind) {
     using Kind = Notices::Notice::Kind;
-    if (kind == Kind::appeared) one.open.insert(path);
-    else one.open.erase(path);
+    // Of links, pipes and further names of a file no closing would ever be told.
+    const auto place = one.is_folder ? one.scan.path / path : one.scan.path;
+    struct stat status{};
+    if (kind != Kind::appeared) one.open.erase(path);
+    else if (::lstat(place.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1)
+      one.open.insert(path);
     const bool is_marker = !options.rule.marker.empty() && matches(options.rule.marker, path);
     if (is_marker && kind != Kind::gone) one.look_s = 0;
     if (options.rule.test && kind != Kind::appeared)

@@ -175,6 +175,16 @@ TEST_P(Watching, QuietAndClosed) {
   ASSERT_TRUE(reaches(2));
 }
 
+TEST_P(Watching, LinksAndPipesAreNeverOpen) {
+  options_.rule = {"", 0.3, {}};
+  start();
+  write("scan1/data");
+  fs::create_symlink("data", input() / "scan1/latest");
+  fs::create_hard_link(input() / "scan1/data", input() / "scan1/same");
+  ASSERT_EQ(::mkfifo((input() / "scan1/pipe").c_str(), 0600), 0);
+  ASSERT_TRUE(reaches(1));
+}
+
 TEST_P(Watching, ATestThatOthersHandIn) {
   std::atomic<int> asked{0};
   options_.rule = {"", 0, [&](const std::string& path) {
