@@ -240,7 +240,10 @@ private:
         }
     };
     for (Index p = 0; p < done; ++p) put(p, parts_[static_cast<std::size_t>(p)]);
-    if (parts > done) put(done, part_table(block_));
+    if (parts > done) {
+      std::optional<EventBlock> copy;
+      put(done, part_table(complete_block(copy)));
+    }
     own.push_back({result::kG2Partial,
                    core::AnyArray(g2),
                    "",

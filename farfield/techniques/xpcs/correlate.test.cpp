@@ -136,6 +136,55 @@ TEST(Correlate, StrideAndAverage) {
   EXPECT_EQ((product.find(result::kDelay)->data.to<double, 1>()(1)), 12);
 }
 
+TEST(Correlate, ATimeStepThatLacksFramesIsTheMeanOfTheOthers) {
+  const auto scan = random_scan(31, 119, 1);
+  CorrelateOptions options;
+  options.intake.average = 3;
+  options.intake.window = 30;
+  options.intake.bad_frames = "4,30-31,60-62";
+  const auto bad = [](Index t) { return t == 4 || t == 30 || t == 31 || (t >= 60 && t <= 62) || t >= 119; };
+  const auto product = Analysis(scan).run(options);
+  core::Array<double, 2> steps({600, 40});
+  std::vector<double> image(600, 0.0);
+  for (Index p = 0; p < 600; ++p)
+    for (Index t = 0; t < 40; ++t) {
+      double sum = 0, count = 0;
+      for (Index i = 3 * t; i < 3 * t + 3; ++i)
+        if (!bad(i)) {
+          sum += scan.counts(p, i);
+          count += 1;
+        }
+      steps(p, t) = sum / count;
+      if (count > 0) image[static_cast<std::size_t>(p)] += sum / count / 39;
+    }
+  expect_reference(product, steps, scan.map, 1e-9);
+  const auto saxs = table(product, result::kSaxs2d);
+  for (Index p = 0; p < 600; ++p) EXPECT_NEAR(saxs.data()[p], image[static_cast<std::size_t>(p)], 1e-9);
+  EXPECT_EQ(product.metrics.at("frames"), 119 - 6);
+
+  // A snapshot within a step changes nothing of what follows.
+  Analysis watched(scan);
+  const auto technique = make_correlate(options, watched.resources);
+  technique->begin(scan.acquisition());
+  for (Index t = 0; t < 119; ++t) {
+    technique->annotate(t, {{"monitor", scan.monitors[static_cast<std::size_t>(t)]}});
+    watched.push(*technique, t);
+    technique->step({}, watched.observer);
+    if (t < 50) continue;
+    auto seen = technique->snapshot();
+    if (t != 57) continue;
+    // 19 whole steps and the first frame of the next.
+    core::Array<double, 2> part({600, 20});
+    for (Index p = 0; p < 600; ++p)
+      for (Index s = 0; s < 20; ++s) part(p, s) = s < 19 ? steps(p, s) : scan.counts(p, 57);
+    expect_reference(seen, part, scan.map, 1e-9);
+  }
+  technique->end_of_scan();
+  while (technique->step({}, watched.observer) == technique::StepState::working) {}
+  std::string difference;
+  EXPECT_TRUE(technique::same_bits(product, technique->finish(watched.observer), &difference)) << difference;
+}
+
 TEST(Correlate, NormalisesByFrameSumOrMonitor) {
   const auto scan = random_scan(7, 150, 2);
   for (const auto how : {Normalise::frame_sum, Normalise::monitor}) {

@@ -149,4 +149,34 @@ double frame_sum(const FrameEvents& events, const Tiling& tiling, const CountCor
   return sum;
 }
 
+EventBlock EventBlock::clone() const {
+  EventBlock out;
+  out.steps = steps;
+  out.events = events;
+  out.valid = valid;
+  out.frames = frames;
+  for (const auto& part : parts) {
+    const auto from = part.all();
+    EventPart copy;
+    copy.begin = part.begin;
+    copy.events = std::make_unique_for_overwrite<SlotEvent[]>(from.size());
+    std::copy(from.begin(), from.end(), copy.events.get());
+    out.parts.push_back(std::move(copy));
+  }
+  return out;
+}
+
+bool any_incomplete(const EventBlock& block, Index average) {
+  return std::any_of(block.frames.begin(), block.frames.end(), [&](auto n) { return n > 0 && n < average; });
+}
+
+void complete_steps(EventBlock& block, Index average) {
+  if (!any_incomplete(block, average)) return;
+  std::vector<float> scale(static_cast<std::size_t>(block.steps), 1.0F);
+  for (std::size_t s = 0; s < block.frames.size(); ++s)
+    if (block.frames[s] > 0) scale[s] = static_cast<float>(average) / static_cast<float>(block.frames[s]);
+  for (auto& part : block.parts)
+    for (SlotEvent& e : std::span(part.events.get(), part.all().size())) e.value *= scale[e.step];
+}
+
 }  // namespace farfield::techniques::xpcs

@@ -98,7 +98,14 @@ double frame_sum(const FrameEvents& events, const Tiling& tiling, const CountCor
 struct EventBlock {
   Index steps = 0, events = 0;
   std::vector<std::uint8_t> valid;  ///< step -> 0 where no good frame came
+  std::vector<std::uint32_t> frames;  ///< step -> good frames that it is the sum of; behind the end: 0
   std::vector<EventPart> parts;
+
+  EventBlock clone() const;
 };
+/// True where a step has good frames, but less than `average`.
+bool any_incomplete(const EventBlock& block, Index average);
+/// Makes these steps what they would be with all frames: their mean, `average` times.
+void complete_steps(EventBlock& block, Index average);
 
 }  // namespace farfield::techniques::xpcs

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <tuple>
 
 #include "farfield/parallel/communicator.hpp"
@@ -168,6 +169,8 @@ void FrameAnalysis::take(std::span<const ReadyFrame> frames) {
     block_.steps = step + 1;
     block_.valid.resize(static_cast<std::size_t>(block_.steps), 0);
     block_.valid.back() = 1;
+    block_.frames.resize(static_cast<std::size_t>(block_.steps), 0);
+    ++block_.frames.back();
     block_.events += static_cast<Index>(frame.events.size());
 
     StepFrame in;
@@ -181,9 +184,6 @@ void FrameAnalysis::take(std::span<const ReadyFrame> frames) {
     }
     chunk_.push_back(in);
     ids_.push_back(frame.id);
-    const auto window = static_cast<std::size_t>(frame.step / window_steps_);
-    if (window_frames_.size() <= window) window_frames_.resize(window + 1);
-    ++window_frames_[window];
   }
   bin_chunk();
 }
@@ -201,7 +201,20 @@ void FrameAnalysis::bin_chunk() {
   chunk_.clear();
 }
 
+std::vector<Index> FrameAnalysis::window_weights() const {
+  auto out = window_frames_;
+  for (std::size_t s = 0; s < block_.frames.size(); ++s) {
+    if (block_.frames[s] == 0) continue;
+    const auto window = static_cast<std::size_t>((correlator_->steps() + static_cast<Index>(s)) / window_steps_);
+    if (out.size() <= window) out.resize(window + 1);
+    out[window] += intake_options_.average;
+  }
+  return out;
+}
+
 void FrameAnalysis::absorb_block() {
+  window_frames_ = window_weights();
+  complete_steps(block_, intake_options_.average);
   correlator_->absorb(block_, *resources_.pool);
   absorbed(block_);
   block_ = {};
@@ -230,8 +243,16 @@ void FrameAnalysis::require_steps(Index least) const {
                 fmt::format("{} usable time steps; at least {} are needed", ids_.empty() ? 0 : steps(), least));
 }
 
+const EventBlock& FrameAnalysis::complete_block(std::optional<EventBlock>& copy) const {
+  if (!any_incomplete(block_, intake_options_.average)) return block_;
+  copy = block_.clone();
+  complete_steps(*copy, intake_options_.average);
+  return *copy;
+}
+
 BinSums FrameAnalysis::sums(PixelCorrelations* pixels) const {
-  auto out = correlator_->sums(block_, *resources_.pool, pixels);
+  std::optional<EventBlock> copy;
+  auto out = correlator_->sums(complete_block(copy), *resources_.pool, pixels);
   auto* ranks = share_pixels_ ? resources_.communicator : nullptr;
   add_over_ranks(out, ranks);
   if (pixels != nullptr && ranks != nullptr)
@@ -265,25 +286,27 @@ model::Product FrameAnalysis::scattering(const std::string& verb, const BinSums&
   out.verb = verb;
   const auto frames = static_cast<double>(ids_.size());
   const double scale = intensity_scale();
+  const auto weights = window_weights();
+  const auto weight = static_cast<double>(std::accumulate(weights.begin(), weights.end(), Index{0}));
   const auto& order = tiling_.order;
   const Index statics = order.static_bins();
 
   Array<double, 1> saxs({statics}, kNone);
-  const auto windows = std::min<Index>(sums.window_intensity.extent(0), static_cast<Index>(window_frames_.size()));
+  const auto windows = std::min<Index>(sums.window_intensity.extent(0), static_cast<Index>(weights.size()));
   Array<double, 2> partial({windows, statics}, kNone);
   for (Index s = 0; s < statics; ++s) {
     const auto at = static_cast<std::size_t>(s);
     const auto pixels = static_cast<double>(order.first_slot[at + 1] - order.first_slot[at]);
     if (pixels == 0) continue;
-    saxs(s) = sums.intensity(s) * scale / (pixels * frames);
+    saxs(s) = sums.intensity(s) * scale / (pixels * weight);
     for (Index w = 0; w < windows; ++w)
-      if (const auto n = window_frames_[static_cast<std::size_t>(w)]; n > 0)
+      if (const auto n = weights[static_cast<std::size_t>(w)]; n > 0)
         partial(w, s) = sums.window_intensity(w, s) * scale / (pixels * static_cast<double>(n));
   }
   Array<double, 2> image({map_.ny(), map_.nx()}, kNone);
   for (std::size_t place = 0; place < tiling_.pixel.size(); ++place)
     if (tiling_.pixel[place] != PixelOrder::kUnused)
-      image.data()[tiling_.pixel[place]] = sums.pixel_intensity(static_cast<Index>(place)) * scale / frames;
+      image.data()[tiling_.pixel[place]] = sums.pixel_intensity(static_cast<Index>(place)) * scale / weight;
 
   std::vector<double> per_pixel, transmission;
   double monitors = 0;
@@ -338,6 +361,7 @@ void FrameAnalysis::save(technique::Sink& sink) const {
   const double numbers[] = {reference_, static_cast<double>(block_.events)};
   sink.put("numbers", std::as_bytes(std::span(numbers)));
   sink.put("block_valid", std::as_bytes(std::span(block_.valid)));
+  sink.put("block_frames", std::as_bytes(std::span(block_.frames)));
   for (std::size_t i = 0; i < block_.parts.size(); ++i) {
     const auto& part = block_.parts[i];
     sink.put(fmt::format("block_begin_{}", i), std::as_bytes(std::span(part.begin)));
@@ -383,6 +407,10 @@ void FrameAnalysis::restore(technique::Source& source) {
   const auto events = block_.events;
   restore_block(source, "block_valid", "block_begin_", "block_events_", block_);
   block_.events = events;
+  block_.frames = technique::get_values<std::uint32_t>(source, "block_frames");
+  if (block_.frames.size() > block_.valid.size() ||
+      std::any_of(block_.frames.begin(), block_.frames.end(), [&](auto n) { return n > intake_options_.average; }))
+    throw broken();
   reported_ = static_cast<Index>(ids_.size());
 }
 

@@ -40,6 +40,8 @@ protected:
   void report(technique::Observer& observer);
   /// Absorbs the block at work: nothing more will come.
   void close();
+  /// The block at work with complete_steps(), in `copy` where that changes it: more frames may come to the last step.
+  const EventBlock& complete_block(std::optional<EventBlock>& copy) const;
   /// Of all time steps so far and over all ranks.
   BinSums sums(PixelCorrelations* pixels = nullptr) const;
   /// Datasets and metrics of the scattering: saxs_1d ... transmission, q and the map.
@@ -75,12 +77,14 @@ private:
   void take(std::span<const ReadyFrame> frames);
   void bin_chunk();
   void absorb_block();
+  /// Frames that the intensities of each window stand for: steps that lack frames are scaled to the full number.
+  std::vector<Index> window_weights() const;
   void make_correction(const model::Acquisition& acquisition, core::Array<std::uint32_t, 2>& mask);
 
   std::optional<Correlator> correlator_;
   Index window_steps_ = 1;
   std::vector<double> frame_sums_;  // one per used frame
-  std::vector<Index> window_frames_;  // good frames of each window
+  std::vector<Index> window_frames_;  // that each window of the absorbed steps stands for
   std::vector<StepFrame> chunk_;  // of the call at work
   double reference_ = 0;  // the sum or monitor that intensities are normalised to
   Index reported_ = 0;

@@ -79,6 +79,26 @@ TEST(TwoTime, AveragedFramesAreOneTime) {
   EXPECT_EQ((product.find(result::kDelay)->data.to<double, 1>()(5)), 15);
 }
 
+TEST(TwoTime, ATimeThatLacksFramesIsTheMeanOfTheOthers) {
+  const auto scan = random_scan(32, 89, 1);
+  TwoTimeOptions options;
+  options.intake.average = 3;
+  options.intake.bad_frames = "4,30-31,60-62";
+  const auto bad = [](Index t) { return t == 4 || t == 30 || t == 31 || (t >= 60 && t <= 62) || t >= 89; };
+  core::Array<double, 2> steps({600, 30});
+  for (Index p = 0; p < 600; ++p)
+    for (Index t = 0; t < 30; ++t) {
+      double sum = 0, count = 0;
+      for (Index i = 3 * t; i < 3 * t + 3; ++i)
+        if (!bad(i)) {
+          sum += scan.counts(p, i);
+          count += 1;
+        }
+      steps(p, t) = sum / count;
+    }
+  expect_reference(Analysis(scan).run(options), steps, scan.map, false);
+}
+
 TEST(TwoTime, CurvesAreMeansOverTheMatrix) {
   const auto scan = random_scan(24, 130);
   TwoTimeOptions options;
