@@ -20,6 +20,8 @@ namespace {
 constexpr Index kWord = sizeof(std::uint64_t);
 // Half of a second-level cache: a frame is decoded while its words are still in it.
 constexpr std::size_t kBufferWords = std::size_t{1} << 16;
+// A last word that says a frame so far behind the one before it is damaged; no detector is dark for so long.
+constexpr Index kLongestJump = Index{1} << 20;
 constexpr std::size_t kMostWords = std::size_t{1} << 27;
 
 // The first word from `pos` on that is not of this frame. Blocks without a branch on each word are vectorised.
@@ -50,7 +52,23 @@ EventFile::EventFile(std::unique_ptr<Bytes> bytes, std::string name)
         .at(name_);
   std::uint64_t last = 0;
   bytes_->read((words_ - 1) * kWord, bytes_of(&last, 1));
-  frames_ = static_cast<Index>(unpack(last).frame) + 1;
+  auto end = static_cast<Index>(unpack(last).frame);
+  if (words_ > 1) {
+    std::uint64_t tail[2] = {0, 0};
+    const auto count = std::min<Index>(words_ - 1, 2);
+    bytes_->read((words_ - 1 - count) * kWord, bytes_of(tail + 2 - count, static_cast<std::size_t>(count)));
+    const auto first = static_cast<Index>(unpack(tail[0]).frame), before = static_cast<Index>(unpack(tail[1]).frame);
+    // Where the last word fits the one before the two, the other is the damaged one, which take() finds.
+    const bool fits = end > first || (end == first && before > first + kLongestJump);
+    if ((end < before && !fits) || end > before + kLongestJump) {
+      doubtful_[before] = fmt::format("event {} of the file, its last one, says frame {}, after an event of frame {}",
+                                      words_ - 1, end, before);
+      if (end == first) doubtful_[end] = doubtful_[before];  // either of the two words may be wrong
+      end = before;
+      --words_;
+    }
+  }
+  frames_ = end + 1;
 }
 
 bool EventFile::fill() {
@@ -103,6 +121,11 @@ EventFile::Frame EventFile::take(model::FrameId id) {
     ++pos_;
     keep_ = pos_;
   }
+  if (id + 1 == frames_ && !at_end())
+    throw Error(ErrorCode::corrupt_data,
+                fmt::format("event {} is of frame {}, but the file ends with frame {}: frames must be in order",
+                            read_ - static_cast<Index>(end_ - pos_), frame_at(pos_), id))
+        .at(name_);
   if (torn_ && read_ == words_ && pos_ == end_ && id + 1 >= frames_ && frame.damage.empty())
     frame.damage =
         fmt::format("the file ends within an event, {} bytes behind the last whole one", bytes_->size() % kWord);

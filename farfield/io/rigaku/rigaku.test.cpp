@@ -119,6 +119,30 @@ TEST(Rigaku, OneDamagedWordCostsOneFrame) {
   EXPECT_EQ(scan.frames.size(), 3U);
 }
 
+TEST(Rigaku, ADamagedLastWordDoesNotChangeTheLength) {
+  for (const std::uint32_t wrong : {0U, 2U, 0xffffffU}) {
+    const auto scan =
+        read(bytes_of({pack({0, 1, 1}), pack({1, 3, 1}), pack({2, 5, 1}), pack({3, 6, 1}), pack({wrong, 7, 1})}));
+    // 2 3 2: either of the last two is wrong.
+    ASSERT_EQ(scan.bad.size(), wrong == 2 ? 2U : 1U) << wrong;
+    ASSERT_EQ(scan.frames.size(), wrong == 2 ? 2U : 3U) << wrong;
+    expect_events(scan.frames.at(1), {{3, 1}});
+    EXPECT_CONTAINS(scan.bad.at(3), "event 4 of the file, its last one, says frame " + std::to_string(wrong));
+  }
+  // The word before it is the damaged one.
+  for (const std::uint32_t wrong : {9U, 0xffffffU}) {
+    const auto scan = read(bytes_of({pack({0, 1, 1}), pack({1, 3, 1}), pack({wrong, 5, 1}), pack({2, 6, 1})}));
+    EXPECT_EQ(scan.frames.size(), 2U) << wrong;
+    expect_events(scan.frames.at(2), {{6, 1}});
+    EXPECT_EQ(scan.bad.size(), 1U) << wrong;
+  }
+  // The last two are damaged, or two series are in one file: nothing is left out in silence.
+  EXPECT_EQ(caught([] {
+              read(bytes_of({pack({0, 1, 1}), pack({9, 3, 1}), pack({9, 5, 1}), pack({2, 6, 1}), pack({2, 7, 1})}));
+            }).code,
+            ErrorCode::corrupt_data);
+}
+
 TEST(Rigaku, ATornFileLosesItsLastFrameOnly) {
   const auto scan = read(bytes_of({pack({0, 1, 1}), pack({1, 2, 1}), pack({1, 3, 1})}, 3));
   EXPECT_EQ(scan.frames.size(), 1U);
