@@ -175,5 +175,24 @@ TEST(TwoTime, RefusesWhatCannotBe) {
   EXPECT_THROW(small.run(TwoTimeOptions{}), core::Error);
 }
 
+TEST(TwoTime, RefusesBeforeTheFirstFrameWhereTheLengthIsKnown) {
+  const auto scan = random_scan(28, 200);
+  TwoTimeOptions cuts;
+  cuts.cuts = {200};
+  Analysis analysis(scan), small(scan);
+  small.resources.memory_limit_bytes = 400000;
+  const auto refused = [&](const Analysis& a, const TwoTimeOptions& options) {
+    try {
+      make_two_time(options, a.resources)->begin(scan.acquisition());
+    } catch (const core::Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refused(analysis, cuts).find("--cuts 200: the scan has 200 time steps"), std::string::npos);
+  EXPECT_NE(refused(small, TwoTimeOptions{}).find("c2 of 3 bins over 200 time steps"), std::string::npos);
+  EXPECT_EQ(refused(analysis, TwoTimeOptions{}), "");
+}
+
 }  // namespace
 }  // namespace farfield::techniques::xpcs

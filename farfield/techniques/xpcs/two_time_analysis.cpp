@@ -46,6 +46,8 @@ public:
     }
     matrices_.resize(bins_.size());
     curves_.resize(bins_.size());
+    // Better now than after the last frame.
+    if (const Index expected = intake_.steps_of(expected_frames_); expected > 0) require_fit(expected);
   }
 
   StepState step(std::stop_token stop, technique::Observer& observer) override {
@@ -129,19 +131,23 @@ private:
 
   /// What needs the length of the scan.
   void prepare() {
+    require_fit(steps());
     cuts_.clear();
-    for (const double cut : options_.cuts) {
-      if (!(cut >= 0 && cut < static_cast<double>(steps())))
-        throw Error(ErrorCode::invalid_argument, fmt::format("--cuts {}: the scan has {} time steps", cut, steps()));
-      cuts_.push_back(static_cast<Index>(cut));
-    }
+    for (const double cut : options_.cuts) cuts_.push_back(static_cast<Index>(cut));
+  }
+
+  /// Throws where the cuts or the memory do not do for a scan of so many time steps.
+  void require_fit(Index steps) const {
+    for (const double cut : options_.cuts)
+      if (!(cut >= 0 && cut < static_cast<double>(steps)))
+        throw Error(ErrorCode::invalid_argument, fmt::format("--cuts {}: the scan has {} time steps", cut, steps));
     const double bytes =
-        4.0 * static_cast<double>(steps()) * static_cast<double>(steps()) * static_cast<double>(bins_.size());
+        4.0 * static_cast<double>(steps) * static_cast<double>(steps) * static_cast<double>(bins_.size());
     if (resources_.memory_limit_bytes > 0 && bytes > resources_.memory_limit_bytes)
       throw Error(ErrorCode::resource_exhausted,
                   fmt::format("c2 of {} bins over {} time steps needs {:.1f} GiB, {:.1f} GiB may be used: choose fewer "
                               "--bins, or --average frames",
-                              bins_.size(), steps(), bytes / 0x1p30, resources_.memory_limit_bytes / 0x1p30));
+                              bins_.size(), steps, bytes / 0x1p30, resources_.memory_limit_bytes / 0x1p30));
   }
 
   void correlate(std::size_t bin) {
