@@ -5,6 +5,7 @@
 #include <atomic>
 #include <fstream>
 #include <mutex>
+#include <sstream>
 
 #include "farfield/net/testing.hpp"
 
@@ -96,6 +97,20 @@ TEST_F(Secure, OnlyTheTrustedAreTrusted) {
             ErrorCode::forbidden);
   Client by_name("https://localhost:" + std::to_string(server.port()), {.trust = trust});
   EXPECT_EQ(by_name.send({.target = "/hello"}).body, "secure");
+}
+
+TEST_F(Secure, AuthoritiesMayBeGivenAsText) {
+  Server server({.tls = identity}, hello());
+  std::ostringstream pem;
+  pem << std::ifstream(identity.certificate).rdbuf();
+  EXPECT_EQ(Client(server.origin(), {.trust = {.pem = pem.str()}}).send({.target = "/hello"}).body, "secure");
+  make_self_signed({folder / "other.pem", folder / "other.key"}, {"127.0.0.1"});
+  std::ostringstream other;
+  other << std::ifstream(folder / "other.pem").rdbuf();
+  Client stranger(server.origin(), {.trust = {.pem = other.str()}});
+  EXPECT_EQ(failure([&] { stranger.send({.target = "/hello"}); }), ErrorCode::forbidden);
+  EXPECT_EQ(failure([&] { Client("https://127.0.0.1:1", {.trust = {.pem = "no certificate"}}); }),
+            ErrorCode::corrupt_data);
 }
 
 TEST_F(Secure, KeysThatOthersCanReadAreRefused) {

@@ -13,10 +13,11 @@ struct TlsIdentity {
   bool given() const { return !certificate.empty(); }
 };
 
-/// Whom a client believes: the system's authorities, or only those in a PEM file (for a self-signed certificate:
-/// the certificate itself). Names are always checked.
+/// Whom a client believes: the system's authorities, or only those in a PEM file or text (for a self-signed
+/// certificate: the certificate itself). Names are always checked.
 struct TlsTrust {
   std::filesystem::path authorities{};  ///< empty: the system's
+  std::string pem{};                    ///< in place of the file
 };
 
 /// Makes a self-signed certificate (EC P-256, SHA-256) for these DNS names and IP addresses, valid from an hour ago

@@ -128,7 +128,9 @@ std::shared_ptr<asio::ssl::context> client_context(const TlsTrust& trust) {
   auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
   SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
   error_code error;
-  if (trust.authorities.empty()) {
+  if (!trust.pem.empty()) {
+    context->add_certificate_authority(asio::buffer(trust.pem), error);
+  } else if (trust.authorities.empty()) {
     context->set_default_verify_paths(error);
   } else {
     (void)read_certificate(trust.authorities);
@@ -136,7 +138,8 @@ std::shared_ptr<asio::ssl::context> client_context(const TlsTrust& trust) {
   }
   if (error)
     throw Error(ErrorCode::corrupt_data,
-                fmt::format("cannot use the authorities {}: {}", trust.authorities.string(), error.message()));
+                fmt::format("cannot use the authorities{}: {}",
+                            trust.authorities.empty() ? "" : " " + trust.authorities.string(), error.message()));
   context->set_verify_mode(asio::ssl::verify_peer);
   return context;
 }

@@ -50,10 +50,7 @@ Principal Access::admit(const net::Request& request) const {
 }
 
 bool Access::permits(const Principal& who, const Scope& what) const {
-  const bool covered = std::any_of(who.scopes.begin(), who.scopes.end(), [&](const Scope& held) {
-    return held.covers(what) || (held.word == kAllRights && held.experiment.empty());
-  });
-  return covered && issuer_.directory().permits(who.subject, what);
+  return covers(who.scopes, what) && issuer_.directory().permits(who.subject, what);
 }
 
 void Access::require(const Principal& who, const Scope& what, const std::string& where) const {

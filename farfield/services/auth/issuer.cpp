@@ -81,7 +81,9 @@ void Issuer::rotate_keys() {
 
 std::string Issuer::checked_audience(const std::string& audience) const {
   if (audience.empty() || audience == options_.issuer) return options_.issuer;
-  if (std::find(options_.audiences.begin(), options_.audiences.end(), audience) == options_.audiences.end())
+  const bool known =
+      std::find(options_.audiences.begin(), options_.audiences.end(), audience) != options_.audiences.end();
+  if (!known && !(options_.also_audience && options_.also_audience(audience)))
     throw OAuthError("invalid_target", fmt::format("no tokens are issued for the audience {:?}", audience));
   return audience;
 }
@@ -333,7 +335,7 @@ Tokens Issuer::refresh(const std::string& client, const std::string& token, cons
     if (grant->expires_s <= now_s) return {"invalid_grant", "the refresh token has expired", {}, {}};
     const auto held = core::value_or_throw(parse_scopes(grant->scope));
     for (const auto& one : *wanted)
-      if (std::none_of(held.begin(), held.end(), [&](const Scope& s) { return s.covers(one); }))
+      if (!covers(held, one))
         return {"invalid_scope", fmt::format("{} is not part of what was granted", one.text()), {}, {}};
     t.execute("UPDATE auth_refresh SET used = 1 WHERE hash = ?", hash);
     t.execute("INSERT INTO auth_refresh(hash, grant_id, used) VALUES (?, ?, 0)", digest(next), grant->id);
@@ -433,8 +435,7 @@ std::string Issuer::mint(const std::string& id, const std::string& scope, const 
   const auto held = core::value_or_throw(parse_scopes(grant->scope));
   const auto wanted = core::value_or_throw(parse_scopes(scope.empty() ? grant->scope : scope));
   for (const auto& one : wanted) {
-    if (std::none_of(held.begin(), held.end(), [&](const Scope& s) { return s.covers(one); }))
-      throw Error(ErrorCode::forbidden, fmt::format("{} is beyond the delegation", one.text()));
+    if (!covers(held, one)) throw Error(ErrorCode::forbidden, fmt::format("{} is beyond the delegation", one.text()));
     if (!directory_.permits(grant->subject, one))
       throw Error(ErrorCode::forbidden, fmt::format("{} is not allowed {}", grant->subject, one.text()));
   }

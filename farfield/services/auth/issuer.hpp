@@ -3,6 +3,7 @@
 // RFC 6749 (OAuth 2.0), 7636 (PKCE), 8628 (device), 7009 (revocation), 7662 (introspection), 9700 (best practice).
 
 #include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,7 @@ private:
 struct IssuerOptions {
   std::string issuer;                      ///< "https://farfield.example", without a slash at its end
   std::vector<std::string> audiences = {}; ///< that tokens may be asked for, besides the issuer itself
+  std::function<bool(const std::string&)> also_audience{};  ///< and those for which this is true; may be empty
   std::int64_t access_life_s = kLongestLife_s;  ///< 1 to 600
   std::int64_t refresh_life_s = 30LL * 86400;     ///< of a grant, from its beginning
   std::int64_t code_life_s = 60, device_life_s = 600, device_interval_s = 5;
@@ -104,7 +106,7 @@ public:
   std::string delegate(const std::string& subject, const std::string& client, const std::string& scope,
                        std::int64_t life_s);
   /// `unauthenticated` where the grant is revoked or over; `forbidden` for scopes beyond it or beyond what the subject
-  /// may do now.
+  /// may do now. A grant of "farfield" stands for all that the subject may do.
   std::string mint(const std::string& grant, const std::string& scope = {}, const std::string& audience = {});
 
   /// Removes what has ended long ago; call now and then.

@@ -265,6 +265,14 @@ TEST_P(Grants, DelegationsMintForDaysUntilTheyAreRevoked) {
   EXPECT_THROW(f->issuer.delegate("user:lee", "flow", "admin", 100), Error);
 }
 
+TEST_P(Grants, AllRightsAreWhatTheSubjectMayDoAndNoMore) {
+  const auto run = f->issuer.delegate("user:lee", "flow", "farfield", 100);
+  EXPECT_NO_THROW(f->issuer.mint(run, "read:/experiments/2026-1-Garcia-1"));
+  EXPECT_THROW(f->issuer.mint(run, "write:/experiments/2026-1-Garcia-1"), Error);
+  EXPECT_THROW(f->issuer.mint(run, "read:/experiments/2026-1-Other-2"), Error);
+  EXPECT_THROW(f->issuer.mint(run, "admin"), Error);
+}
+
 TEST_P(Grants, KeysRotateWithoutAGap) {
   const auto tokens = f->log_in("garcia");
   Verifier elsewhere({testing::kIssuer, {testing::kIssuer}}, f->clock());

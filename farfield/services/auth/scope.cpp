@@ -75,6 +75,12 @@ bool Scope::covers(const Scope& other) const {
   return other.inside.size() == inside.size() || other.inside[inside.size()] == '/';
 }
 
+bool covers(const std::vector<Scope>& held, const Scope& wanted) {
+  return std::any_of(held.begin(), held.end(), [&](const Scope& one) {
+    return one.covers(wanted) || (one.word == kAllRights && one.experiment.empty());
+  });
+}
+
 core::Result<Scope> parse_scope(std::string_view text) {
   const auto fail = [&] {
     return core::failure(

@@ -42,6 +42,9 @@ std::string format_scopes(const std::vector<Scope>& scopes);
 
 inline constexpr std::string_view kAllRights = "farfield", kAdministration = "admin";
 
+/// Whether one of `held` includes `wanted`, or is "farfield", which stands for everything.
+bool covers(const std::vector<Scope>& held, const Scope& wanted);
+
 /// Names of users, services, groups and clients: 1 to 64 of a-z 0-9 . _ -, the first a letter or digit; those of
 /// experiments also A-Z, up to 128. Throws `invalid_argument` with `what` and the name.
 void check_name(std::string_view what, std::string_view name);
