@@ -40,10 +40,13 @@ struct LogKeeper final : core::LogSink {
 /// viewer and the service "agent" a member; nobody of them is in "2026-1-Other-2".
 class IssuerFixture {
 public:
-  explicit IssuerFixture(store::Database& database, const std::string& keys_folder)
+  explicit IssuerFixture(store::Database& database, const std::string& keys_folder,
+                         std::function<bool(const std::string&)> also_audience = {})
       : directory(database, clock()),
         keys(keys_folder, clock()),
-        issuer(directory, keys, {.issuer = kIssuer, .audiences = {"https://xrootd.test"}}, clock()) {
+        issuer(directory, keys,
+               {.issuer = kIssuer, .audiences = {"https://xrootd.test"}, .also_audience = std::move(also_audience)},
+               clock()) {
     directory.add_user("garcia", "Garcia", std::nullopt);
     directory.add_user("lee", "Lee", std::nullopt);
     directory.add_user("other", "Other", std::nullopt, true);

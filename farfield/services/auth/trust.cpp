@@ -108,6 +108,11 @@ TrustFeed::TrustFeed(const std::string& origin, std::function<std::string()> tok
 }
 TrustFeed::~TrustFeed() = default;
 
+bool TrustFeed::keys_known() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->keys_known;
+}
+
 bool TrustFeed::connected() const {
   const std::lock_guard lock(state_->mutex);
   return state_->keys_known && state_->open;

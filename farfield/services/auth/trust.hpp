@@ -28,6 +28,8 @@ public:
   TrustFeed(const TrustFeed&) = delete;
   TrustFeed& operator=(const TrustFeed&) = delete;
 
+  /// The keys are known: tokens can be verified.
+  bool keys_known() const;
   /// The keys are known and the list is open and complete.
   bool connected() const;
   /// Waits for it, at most `seconds`.

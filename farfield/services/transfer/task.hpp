@@ -15,8 +15,9 @@ struct TaskRequest {
   std::vector<Item> items;
   JobOptions options;               ///< without follow->test, which only a program can give
   std::string label;                ///< for people
-  std::string owner;                ///< who asked; for those who list tasks
+  std::string owner;                ///< who asked: "user:garcia"
   double deadline_s = 86400;        ///< from the submission; then a task that is not done has failed
+  std::string grant{};              ///< of the issuer, from which the tokens for the places are made; never told
 };
 
 enum class TaskState { queued, active, succeeded, failed, cancelled };
@@ -40,5 +41,7 @@ TaskRequest request_from_json(std::string_view json);
 std::string to_json(const TaskRequest& request);
 /// With id, state, progress, problem and times, and the request as above.
 std::string to_json(const TaskStatus& status);
+/// The same with no more of the request than label, owner and places: for lists and events.
+std::string summary_json(const TaskStatus& status);
 
 }  // namespace farfield::services::transfer

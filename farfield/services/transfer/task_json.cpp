@@ -172,26 +172,41 @@ TaskRequest request_from_json(std::string_view text) {
 
 std::string to_json(const TaskRequest& request) { return request_json(request).dump(); }
 
-std::string to_json(const TaskStatus& status) {
+namespace {
+json status_json(const TaskStatus& status) {
   const Progress& p = status.progress;
-  return json{{"id", status.id},
-              {"state", name_of(status.state)},
-              {"problem", status.problem},
-              {"submitted_s", status.submitted_s},
-              {"changed_s", status.changed_s},
-              {"attempt", status.attempt},
-              {"progress",
-               {{"files_found", p.files_found},
-                {"files_copied", p.files_copied},
-                {"files_skipped", p.files_skipped},
-                {"files_failed", p.files_failed},
-                {"bytes_found", p.bytes_found},
-                {"bytes_read", p.bytes_read},
-                {"links_left_out", p.links_left_out},
-                {"others_left_out", p.others_left_out},
-                {"listing", p.listing}}},
-              {"request", request_json(status.request)}}
-      .dump();
+  return {{"id", status.id},
+          {"state", name_of(status.state)},
+          {"problem", status.problem},
+          {"submitted_s", status.submitted_s},
+          {"changed_s", status.changed_s},
+          {"attempt", status.attempt},
+          {"progress",
+           {{"files_found", p.files_found},
+            {"files_copied", p.files_copied},
+            {"files_skipped", p.files_skipped},
+            {"files_failed", p.files_failed},
+            {"bytes_found", p.bytes_found},
+            {"bytes_read", p.bytes_read},
+            {"links_left_out", p.links_left_out},
+            {"others_left_out", p.others_left_out},
+            {"listing", p.listing}}}};
+}
+/// Messages may hold names of files that are no UTF-8.
+std::string text_of(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+}  // namespace
+
+std::string to_json(const TaskStatus& status) {
+  json object = status_json(status);
+  object["request"] = request_json(status.request);
+  return text_of(object);
+}
+
+std::string summary_json(const TaskStatus& status) {
+  json object = status_json(status);
+  const TaskRequest& r = status.request;
+  object["request"] = {{"label", r.label}, {"owner", r.owner}, {"source", r.source}, {"destination", r.destination}};
+  return text_of(object);
 }
 
 }  // namespace farfield::services::transfer

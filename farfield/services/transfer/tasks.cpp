@@ -37,6 +37,9 @@ CREATE TABLE transfer_unit (
   task TEXT NOT NULL, destination TEXT NOT NULL, source TEXT NOT NULL, outcome TEXT NOT NULL, problem TEXT NOT NULL,
   size_bytes {int64} NOT NULL, mtime_ns {int64} NOT NULL, tag TEXT NOT NULL, crc32c {int64} NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY (task, destination));
+)"},
+                                            {2, "grants", R"(
+ALTER TABLE transfer_task ADD COLUMN grant_id TEXT NOT NULL DEFAULT '';
 )"}};
 
 constexpr std::size_t kBatch = 256;        // files in one stored change
@@ -44,7 +47,7 @@ constexpr double kStoreWithin_s = 0.1;     // what a kill can cost
 constexpr int kBatchesUnderWay = 8;
 constexpr const char* kColumns =
     "id, request, state, problem, attempt, submitted_s, changed_s, files_found, files_copied, files_skipped, "
-    "files_failed, bytes_found, bytes_read, links_left_out, others_left_out";
+    "files_failed, bytes_found, bytes_read, links_left_out, others_left_out, grant_id";
 
 double system_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -66,6 +69,7 @@ TaskStatus status_from(const store::Rows::Row& row) {
   TaskStatus status;
   status.id = row.text(0);
   status.request = request_from_json(row.text(1));
+  status.request.grant = row.text(15);
   status.state = state_named(row.text(2));
   status.problem = row.text(3);
   status.attempt = static_cast<int>(row.integer(4));
@@ -118,6 +122,35 @@ std::string_view name_of(TaskEvent::Kind kind) {
   return "";
 }
 
+namespace {
+/// Who hears of events. Its handles may outlive the tasks.
+class Listening {
+public:
+  using Listener = std::function<void(const TaskEvent&)>;
+  int add(Listener listener) {
+    const std::lock_guard lock(mutex_);
+    listeners_[next_] = std::make_shared<const Listener>(std::move(listener));
+    return next_++;
+  }
+  void remove(int id) {
+    const std::lock_guard lock(mutex_);
+    listeners_.erase(id);
+  }
+  /// To be called without the lock: a listener may end another one, or itself.
+  std::vector<std::shared_ptr<const Listener>> all() {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<const Listener>> all;
+    for (const auto& [id, listener] : listeners_) all.push_back(listener);
+    return all;
+  }
+
+private:
+  std::mutex mutex_;
+  std::map<int, std::shared_ptr<const Listener>> listeners_;
+  int next_ = 0;
+};
+}  // namespace
+
 struct Tasks::State {
   struct Live {  // a task that has not ended
     TaskStatus status;
@@ -163,7 +196,9 @@ struct Tasks::State {
   }
 
   void tell(TaskEvent::Kind kind, const TaskStatus& status) {
-    if (observe) observe({kind, status});
+    const TaskEvent event{kind, status};
+    if (observe) observe(event);
+    for (const auto& listener : listening->all()) (*listener)(event);
   }
 
   TaskStatus snapshot(const LivePtr& live) {
@@ -224,6 +259,7 @@ struct Tasks::State {
   const core::Clock& clock;
   TasksOptions options;
   std::function<void(const TaskEvent&)> observe;
+  std::shared_ptr<Listening> listening = std::make_shared<Listening>();
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -409,6 +445,7 @@ std::string Tasks::submit(const TaskRequest& request, const std::string& key) {
   const std::string json = to_json(request);
   TaskStatus status;
   status.request = request_from_json(json);  // refuses what could not be read again
+  status.request.grant = request.grant;
   status.id = new_id();
   status.submitted_s = status.changed_s = state_->options.wall_s();
   const std::string id = state_->database.write([&](Transaction& t) {
@@ -419,14 +456,13 @@ std::string Tasks::submit(const TaskRequest& request, const std::string& key) {
         return row.text(0);
       }
     t.execute(
-        "INSERT INTO transfer_task (id, number, submit_key, owner, request, state, problem, attempt, submitted_s, "
-        "changed_s, "
-        "files_found, files_copied, files_skipped, files_failed, bytes_found, bytes_read, links_left_out, "
-        "others_left_out) "
-        "VALUES (?, (SELECT COALESCE(MAX(number), 0) + 1 FROM transfer_task), ?, ?, ?, 'queued', '', 0, ?, ?, "
+        "INSERT INTO transfer_task (id, number, submit_key, owner, request, grant_id, state, problem, attempt, "
+        "submitted_s, changed_s, files_found, files_copied, files_skipped, files_failed, bytes_found, bytes_read, "
+        "links_left_out, others_left_out) "
+        "VALUES (?, (SELECT COALESCE(MAX(number), 0) + 1 FROM transfer_task), ?, ?, ?, ?, 'queued', '', 0, ?, ?, "
         "0, 0, 0, 0, 0, 0, 0, 0)",
-        status.id, key.empty() ? std::optional<std::string>() : key, request.owner, json, status.submitted_s,
-        status.changed_s);
+        status.id, key.empty() ? std::optional<std::string>() : key, request.owner, json, request.grant,
+        status.submitted_s, status.changed_s);
     return status.id;
   });
   if (id == status.id) {
@@ -494,6 +530,11 @@ void Tasks::cancel(const std::string& id) {
   live->status = status;
   lock.unlock();
   state_->ended(status);
+}
+
+std::shared_ptr<void> Tasks::listen(std::function<void(const TaskEvent&)> listener) {
+  const int id = state_->listening->add(std::move(listener));
+  return {nullptr, [listening = state_->listening, id](void*) { listening->remove(id); }};
 }
 
 TaskStatus Tasks::wait(const std::string& id, double seconds) const {

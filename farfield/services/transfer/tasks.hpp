@@ -66,6 +66,9 @@ public:
   std::vector<StoredUnit> units(const std::string& id, bool failed_only, const std::string& after, Index at_most) const;
   /// Stored when it returns; what is being copied stops soon. Nothing happens to a task that has ended.
   void cancel(const std::string& id);
+  /// Calls `listener` as `observe` is called, from now on until the handle goes (and perhaps once more while it goes).
+  /// The handle may outlive this.
+  std::shared_ptr<void> listen(std::function<void(const TaskEvent&)> listener);
   /// Waits until the task has ended, at most so long; its status then.
   TaskStatus wait(const std::string& id, double seconds) const;
 

@@ -20,12 +20,17 @@ enum class Right { read, write };
 using Authorise = std::function<void(const net::Request& request, Right right, const std::string& experiment,
                                      const std::string& path)>;
 
-/// Routes below /transfer/v1/{experiment}. `roots`: what each experiment exports. Files are received in sessions; one
-/// that nobody has used for ten minutes ends, keeping what its file needs to go on later.
+/// The root that is exported for an experiment. Throws `not_found` where there is none. Asked for each request that was
+/// authorised; many threads at once.
+using Roots = std::function<std::shared_ptr<Provider>(const std::string& experiment, Right right)>;
+
+/// Routes below /transfer/v1/{experiment}. Files are received in sessions; one that nobody has used for ten minutes
+/// ends, keeping what its file needs to go on later.
+void add_agent_routes(net::Router& router, Roots roots, Authorise authorise);
 void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr<Provider>> roots, Authorise authorise);
 
 struct AgentPlace {
-  std::string origin;      ///< "https://dtn1.example.org:8443"
+  std::string origin;  ///< "https://dtn1.example.org:8443"
   std::string experiment;  ///< "2026-1-Garcia-1234"
   std::function<std::string()> token{};  ///< gives a good access token each time; empty: none is sent
   net::ClientOptions client{};

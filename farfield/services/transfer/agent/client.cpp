@@ -40,7 +40,9 @@ public:
     return request;
   }
 
-  json ask(const ClientRequest& request) { return checked(client_.send(request)); }
+  json ask(const ClientRequest& request) {
+    return checked(answered([&] { return client_.send(request); }));
+  }
   json ask(ClientRequest request, const json& body) {
     request.headers.set("Content-Type", "application/json");
     request.body = body.dump();
@@ -52,7 +54,9 @@ public:
     request.body.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return ask(request);
   }
-  ClientResponse send(const ClientRequest& request, net::BodySink& sink) { return client_.send(request, sink); }
+  ClientResponse send(const ClientRequest& request, net::BodySink& sink) {
+    return answered([&] { return client_.send(request, sink); });
+  }
   Error error(const ClientResponse& response) const { return wire::error(response.body, response.status).at(name()); }
 
 private:
@@ -62,6 +66,18 @@ private:
       return wire::parse(response.body);
     } catch (Error& e) {
       throw std::move(e).at(name());
+    }
+  }
+
+  /// A certificate that is not trusted says that this is not the agent, or not yet again (it has expired): a peer that
+  /// is away, not a right that is refused.
+  template <class F>
+  static ClientResponse answered(F send) {
+    try {
+      return send();
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::forbidden) throw;
+      throw Error(ErrorCode::unavailable, e.what());
     }
   }
 

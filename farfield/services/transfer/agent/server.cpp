@@ -162,8 +162,7 @@ std::uint32_t said_sum(const Request& request) {
 
 class Agent : public std::enable_shared_from_this<Agent> {
 public:
-  Agent(std::map<std::string, std::shared_ptr<Provider>> roots, Authorise authorise)
-      : roots_(std::move(roots)), authorise_(std::move(authorise)) {}
+  Agent(Roots roots, Authorise authorise) : roots_(std::move(roots)), authorise_(std::move(authorise)) {}
 
   void add_routes(net::Router& router) {
     const std::string base = "/transfer/v1/{experiment}";
@@ -171,7 +170,7 @@ public:
       router.add(method, base + what, [self = shared_from_this(), right, action](const Request& request) {
         return answer([&] {
           const std::string path = path_of(request);
-          return action(self->root(request, right, path), path, request);
+          return action(*self->root(request, right, path), path, request);
         });
       });
     };
@@ -246,13 +245,10 @@ public:
 private:
   static constexpr Index kLast = std::numeric_limits<Index>::max();
 
-  Provider& root(const Request& request, Right right, const std::string& path) {
+  std::shared_ptr<Provider> root(const Request& request, Right right, const std::string& path) {
     const std::string& experiment = request.parameter("experiment");
     authorise_(request, right, experiment, path);
-    const auto place = roots_.find(experiment);
-    if (place == roots_.end())
-      throw Error(ErrorCode::not_found, fmt::format("this agent exports nothing of experiment {}", experiment));
-    return *place->second;
+    return roots_(experiment, right);
   }
 
   std::shared_ptr<Session> session(const Request& request) {
@@ -305,19 +301,19 @@ private:
   /// A file of one chunk, in one request.
   std::unique_ptr<net::Upload> whole_file(const Request& request) {
     const std::string path = path_of(request);
-    Provider& root = this->root(request, Right::write, path);
+    auto root = this->root(request, Right::write, path);
     const std::string* said = request.query("as");
     const json how = wire::parse(said == nullptr ? "{}" : *said);
     const Version version = wire::version(wire::member(how, "version"));
     const bool sha256 = wire::truth(how, "sha256");
     const auto mode = static_cast<unsigned>(wire::integer(how, "mode", 0, 0777));
     sessions_.make_room(request.parameter("experiment"), path);
-    return std::make_unique<Collected>(wire::kLongestChunk, [self = shared_from_this(), &root, path, version, sha256,
-                                                             mode, request](std::span<const std::byte> body) {
+    return std::make_unique<Collected>(wire::kLongestChunk, [root = std::move(root), path, version, sha256, mode,
+                                                             request](std::span<const std::byte> body) {
       const std::uint32_t sum = said_sum(request);
       if (codec::crc32c(body) != sum)
         throw Error(ErrorCode::unavailable, fmt::format("the {} bytes of {} arrived damaged", body.size(), path));
-      const auto receiver = root.receive(path, {version, std::max<Index>(1, std::ssize(body)), false, sha256});
+      const auto receiver = root->receive(path, {version, std::max<Index>(1, std::ssize(body)), false, sha256});
       for (int attempt = 0; attempt < 3; ++attempt) {
         if (!body.empty()) receiver->put(0, body, sum);
         if (receiver->verify(std::ssize(body)).empty()) return reply(wire::to_json(receiver->commit(version, mode)));
@@ -326,16 +322,28 @@ private:
     });
   }
 
-  const std::map<std::string, std::shared_ptr<Provider>> roots_;
+  const Roots roots_;
   const Authorise authorise_;
   Sessions sessions_;
 };
 
 }  // namespace
 
+void add_agent_routes(net::Router& router, Roots roots, Authorise authorise) {
+  std::make_shared<Agent>(std::move(roots), std::move(authorise))->add_routes(router);
+}
+
 void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr<Provider>> roots,
                       Authorise authorise) {
-  std::make_shared<Agent>(std::move(roots), std::move(authorise))->add_routes(router);
+  add_agent_routes(
+      router,
+      [roots = std::move(roots)](const std::string& experiment, Right) {
+        const auto place = roots.find(experiment);
+        if (place == roots.end())
+          throw Error(ErrorCode::not_found, fmt::format("this agent exports nothing of experiment {}", experiment));
+        return place->second;
+      },
+      std::move(authorise));
 }
 
 }  // namespace farfield::services::transfer

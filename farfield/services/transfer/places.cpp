@@ -1,0 +1,157 @@
+#include "farfield/services/transfer/places.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+#include "farfield/net/url.hpp"
+#include "farfield/services/transfer/agent/agent.hpp"
+
+namespace farfield::services::transfer {
+
+using core::Error;
+using core::ErrorCode;
+using store::Transaction;
+
+namespace {
+
+const std::vector<store::Migration> kTables{{1, "places", R"(
+CREATE TABLE transfer_place (
+  name TEXT PRIMARY KEY, url TEXT UNIQUE NOT NULL, certificate TEXT NOT NULL, owner TEXT NOT NULL,
+  registered_s {int64} NOT NULL, seen_s {int64} NOT NULL);
+)"}};
+
+constexpr const char* kColumns = "name, url, certificate, owner, registered_s, seen_s";
+constexpr std::size_t kLongestCertificate = 64 << 10;
+
+PlaceRecord record_from(const store::Rows::Row& row) {
+  return {row.text(0), row.text(1), row.text(2), row.text(3), row.integer(4), row.integer(5)};
+}
+
+void check(const PlaceRecord& place) {
+  auth::check_name("place", place.name);
+  const auto url = net::parse_url(place.url);
+  if (!url || !url->secure || url->origin() != place.url)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the URL {:?} of place {} must be an origin like https://dtn1.example.org:8444",
+                            place.url.substr(0, 200), place.name));
+  if (place.certificate.size() > kLongestCertificate)
+    throw Error(ErrorCode::invalid_argument, fmt::format("the certificate of {} has {} bytes; at most {}", place.name,
+                                                         place.certificate.size(), kLongestCertificate));
+  if (!place.certificate.empty()) {
+    try {
+      const net::Client check(place.url, {.trust = {.pem = place.certificate}});  // connects to nobody yet
+    } catch (const Error&) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("the certificate of {} is no certificate", place.name));
+    }
+  }
+}
+
+/// Tokens for one side of a task, each until shortly before its end.
+class TokenSource {
+public:
+  TokenSource(auth::Issuer& issuer, std::string grant, std::string scope, std::string audience)
+      : issuer_(issuer), grant_(std::move(grant)), scope_(std::move(scope)), audience_(std::move(audience)) {}
+
+  std::string token() {
+    const std::lock_guard lock(mutex_);
+    const auto now = Clock::now();
+    if (token_.empty() || now >= good_until_) {
+      token_ = issuer_.mint(grant_, scope_, audience_);
+      good_until_ = now + std::chrono::seconds(issuer_.options().access_life_s) / 2;
+    }
+    return token_;
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+  auth::Issuer& issuer_;
+  const std::string grant_, scope_, audience_;
+  std::mutex mutex_;
+  std::string token_;
+  Clock::time_point good_until_;
+};
+
+std::string read_scope(const std::string& experiment) { return "read:/experiments/" + experiment; }
+std::string write_scope(const std::string& experiment) {
+  return fmt::format("read:/experiments/{0} write:/experiments/{0}", experiment);
+}
+
+}  // namespace
+
+Places::Places(store::Database& database, auth::UnixClock clock) : database_(database), clock_(std::move(clock)) {
+  database_.migrate("transfer_places", kTables);
+}
+
+PlaceRecord Places::put(const PlaceRecord& place) {
+  check(place);
+  const std::int64_t now_s = clock_();
+  return database_.write([&](Transaction& t) {
+    for (const auto row :
+         t.query("SELECT name, owner FROM transfer_place WHERE name = ? OR url = ?", place.name, place.url))
+      if (row.text(1) != place.owner || row.text(0) != place.name)
+        throw Error(ErrorCode::conflict,
+                    fmt::format("the place {} at {} was registered by {}", row.text(0), place.url, row.text(1)));
+    t.execute(
+        "INSERT INTO transfer_place (name, url, certificate, owner, registered_s, seen_s) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET url = excluded.url, certificate = excluded.certificate, "
+        "seen_s = excluded.seen_s",
+        place.name, place.url, place.certificate, place.owner, now_s, now_s);
+    return record_from(t.query(fmt::format("SELECT {} FROM transfer_place WHERE name = ?", kColumns), place.name)[0]);
+  });
+}
+
+std::optional<PlaceRecord> Places::find(const std::string& name) const {
+  const auto rows = database_.query(fmt::format("SELECT {} FROM transfer_place WHERE name = ?", kColumns), name);
+  return rows.empty() ? std::nullopt : std::optional(record_from(rows[0]));
+}
+
+std::vector<PlaceRecord> Places::list() const {
+  std::vector<PlaceRecord> all;
+  for (const auto row : database_.query(fmt::format("SELECT {} FROM transfer_place ORDER BY name", kColumns)))
+    all.push_back(record_from(row));
+  return all;
+}
+
+bool Places::remove(const std::string& name) {
+  return database_.write(
+      [&](Transaction& t) { return t.execute("DELETE FROM transfer_place WHERE name = ?", name) == 1; });
+}
+
+bool Places::is_audience(const std::string& url) const {
+  return !database_.query("SELECT 1 FROM transfer_place WHERE url = ?", url).empty();
+}
+
+PlaceName parse_place_name(const std::string& text) {
+  const auto slash = text.find('/');
+  if (slash == std::string::npos || !auth::valid_experiment(std::string_view(text).substr(slash + 1)))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{:?} must be PLACE/EXPERIMENT, like beamline/2026-1-Garcia-1234", text.substr(0, 200)));
+  PlaceName name{text.substr(0, slash), text.substr(slash + 1)};
+  auth::check_name("place", name.place);
+  return name;
+}
+
+std::string needed_scope(const TaskRequest& request) {
+  return read_scope(parse_place_name(request.source).experiment) + " " +
+         write_scope(parse_place_name(request.destination).experiment);
+}
+
+Tasks::Resolve place_resolver(Places& places, auth::Issuer& issuer) {
+  return [&places, &issuer](const std::string& place, const TaskRequest& request) -> std::shared_ptr<Provider> {
+    const PlaceName name = parse_place_name(place);
+    const auto record = places.find(name.place);
+    if (!record) throw Error(ErrorCode::not_found, fmt::format("there is no place {}", name.place));
+    const bool written = place == request.destination;
+    const auto tokens = std::make_shared<TokenSource>(
+        issuer, request.grant, written ? write_scope(name.experiment) : read_scope(name.experiment), record->url);
+    (void)tokens->token();  // a task without a right to it fails at once, not file by file
+    AgentPlace agent{record->url, name.experiment, [tokens] { return tokens->token(); }, {}};
+    agent.client.trust.pem = record->certificate;
+    return agent_provider(std::move(agent));
+  };
+}
+
+}  // namespace farfield::services::transfer
