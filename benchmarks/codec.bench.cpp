@@ -19,6 +19,7 @@
 
 #include "farfield/codec/bit_transpose.hpp"
 #include "farfield/codec/bitshuffle.hpp"
+#include "farfield/codec/bitshuffle_sparse.hpp"
 #include "farfield/codec/endian.hpp"
 #include "farfield/codec/lz4.hpp"
 #include "farfield/core/cpu.hpp"
@@ -89,6 +90,7 @@ int run(int argc, char** argv) {
   core::value_or_throw(codec::bitshuffle_decode(input, lz4, frame));
   const auto chunk = core::value_or_throw(codec::open_bitshuffle(input, lz4, std::ssize(frame)));
   const Bytes input_zstd = codec::bitshuffle_encode(frame, zstd);
+  std::vector<core::PixelCount> events(frame.size() / 2);
   std::uint64_t sum = 0;
 
   std::vector<Variant> variants;
@@ -110,6 +112,17 @@ int run(int argc, char** argv) {
                           for (std::size_t i = 0; i < block.size() / 2; ++i) part += pixel[i] < 65000 ? pixel[i] : 0;
                           sum += part;
                         });
+                      }});
+  variants.push_back({"decode to a sparse list", [&] { (void)codec::bitshuffle_sparse(chunk, {}, events); }});
+  variants.push_back({"decode, then make it sparse", [&] {
+                        (void)codec::bitshuffle_decode(input, lz4, out);
+                        std::size_t made = 0;
+                        for (std::size_t i = 0; i < out.size() / 2; ++i) {
+                          std::uint16_t value;
+                          std::memcpy(&value, out.data() + 2 * i, sizeof value);
+                          events[made] = {static_cast<std::uint32_t>(i), value};
+                          made += value > 0 ? 1 : 0;
+                        }
                       }});
   variants.push_back({"decode bitshuffle-zstd", [&] { (void)codec::bitshuffle_decode(input_zstd, zstd, out); }});
   variants.push_back({"encode bitshuffle-LZ4", [&] { (void)codec::bitshuffle_encode(frame, lz4); }});

@@ -83,10 +83,7 @@ core::Result<void> BitshuffleReader::decompress(std::span<const std::byte> in, s
   return chunk_.format.compression == BlockCompression::lz4 ? lz4_decode(in, out) : zstd_decode(in, out);
 }
 
-core::Result<void> BitshuffleReader::next(std::span<std::byte> out) {
-  if (std::ssize(out) != next_bytes_ || next_bytes_ == 0)
-    return core::failure(ErrorCode::invalid_argument,
-                         fmt::format("room for {} bytes given to a bitshuffle block of {}", out.size(), next_bytes_));
+core::Result<std::span<const std::byte>> BitshuffleReader::next_shuffled() {
   auto& in = chunk_.blocks;
   const auto truncated = [&](Index needed) {
     return core::failure(ErrorCode::corrupt_data,
@@ -94,25 +91,39 @@ core::Result<void> BitshuffleReader::next(std::span<std::byte> out) {
                                      "of {} needs {}",
                                      in.size(), decoded_, chunk_.bytes, needed));
   };
-  const Index element_size = chunk_.format.element_size;
-  if (next_bytes_ < kGroup * element_size) {  // the rest, stored as it is
+  const auto bytes = static_cast<std::size_t>(next_bytes_);
+  if (bytes == 0) return core::failure(ErrorCode::invalid_argument, "no bitshuffle block is left");
+  if (next_bytes_ < kGroup * chunk_.format.element_size) {  // the rest, stored as it is
     if (std::ssize(in) < next_bytes_) return truncated(next_bytes_);
-    std::memcpy(out.data(), in.data(), out.size());
-    in = in.subspan(out.size());
-  } else {
-    if (std::ssize(in) < kLengthBytes) return truncated(kLengthBytes);
-    const Index length = load_be32(in.data());
-    in = in.subspan(kLengthBytes);
-    if (std::ssize(in) < length) return truncated(length);
-    const std::span<std::byte> shuffled(shuffled_.get(), out.size());
-    if (auto done = decompress(in.first(static_cast<std::size_t>(length)), shuffled); !done) {
-      done.error().at(fmt::format("bitshuffle block at decoded byte {} of {}", decoded_, chunk_.bytes));
-      return done;
-    }
-    in = in.subspan(static_cast<std::size_t>(length));
-    bit_unshuffle(shuffled.data(), out.data(), next_bytes_ / element_size, element_size);
+    const auto rest = in.first(bytes);
+    in = in.subspan(bytes);
+    advance(next_bytes_);
+    return rest;
   }
+  if (std::ssize(in) < kLengthBytes) return truncated(kLengthBytes);
+  const Index length = load_be32(in.data());
+  in = in.subspan(kLengthBytes);
+  if (std::ssize(in) < length) return truncated(length);
+  const std::span<std::byte> shuffled(shuffled_.get(), bytes);
+  if (auto done = decompress(in.first(static_cast<std::size_t>(length)), shuffled); !done) {
+    done.error().at(fmt::format("bitshuffle block at decoded byte {} of {}", decoded_, chunk_.bytes));
+    return tl::unexpected(done.error());
+  }
+  in = in.subspan(static_cast<std::size_t>(length));
   advance(next_bytes_);
+  return shuffled;
+}
+
+core::Result<void> BitshuffleReader::next(std::span<std::byte> out) {
+  if (std::ssize(out) != next_bytes_ || next_bytes_ == 0)
+    return core::failure(ErrorCode::invalid_argument,
+                         fmt::format("room for {} bytes given to a bitshuffle block of {}", out.size(), next_bytes_));
+  const Index element_size = chunk_.format.element_size;
+  const bool rest = next_bytes_ < kGroup * element_size;
+  const auto shuffled = next_shuffled();
+  if (!shuffled) return tl::unexpected(shuffled.error());
+  if (rest) std::memcpy(out.data(), shuffled->data(), out.size());
+  else bit_unshuffle(shuffled->data(), out.data(), std::ssize(out) / element_size, element_size);
   return {};
 }
 

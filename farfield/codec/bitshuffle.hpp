@@ -53,6 +53,9 @@ public:
   core::Index next_bytes() const { return next_bytes_; }
   /// Decodes the next block into `out` of next_bytes() bytes.
   core::Result<void> next(std::span<std::byte> out);
+  /// The next block still bit-shuffled (bit_transpose.hpp), valid until the next call; fewer than 8 remaining elements
+  /// as they are.
+  core::Result<std::span<const std::byte>> next_shuffled();
   /// After the last block: `corrupt_data` where the chunk goes on.
   core::Result<void> finish() const;
 
@@ -61,7 +64,7 @@ private:
   void advance(core::Index decoded);
 
   BitshuffleChunk chunk_;
-  core::Index decoded_ = 0;     // bytes so far
+  core::Index decoded_ = 0;  // bytes so far
   core::Index next_bytes_ = 0;
   std::unique_ptr<std::byte[]> shuffled_;
 };

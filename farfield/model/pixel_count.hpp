@@ -1,13 +1,9 @@
 #pragma once
-// One pixel of a sparse frame. A header of its own: kernels include it.
 
-#include <cstdint>
+#include "farfield/core/pixel_count.hpp"
 
 namespace farfield::model {
 
-struct PixelCount {
-  std::uint32_t pixel = 0;  ///< y * nx + x
-  std::uint32_t count = 0;
-};
+using core::PixelCount;
 
 }  // namespace farfield::model
