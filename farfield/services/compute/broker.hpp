@@ -1,0 +1,92 @@
+#pragma once
+// The service's side of computing: tasks are stored before they are acknowledged, go to the endpoint they name when it
+// is there and has room, and end once, whatever happens on the way.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "farfield/core/error.hpp"
+#include "farfield/services/compute/protocol.hpp"
+#include "farfield/store/database.hpp"
+
+namespace farfield::services::compute {
+
+/// One endpoint's line, as the broker sees it. `send` and `close` from any thread; `send` is false when it is closed.
+class Line {
+public:
+  virtual ~Line() = default;
+  virtual bool send(std::string text) = 0;
+  virtual void close(const std::string& reason) = 0;
+};
+
+struct EndpointStatus {
+  std::string name, owner;
+  bool connected = false;
+  double since_s = 0;  ///< connected, or gone, since then
+  Capacity capacity;
+  std::string program;
+  long long queued = 0, placed = 0;  ///< tasks
+};
+
+struct BrokerOptions {
+  std::string folder;              ///< of archives and large outputs
+  double silence_s = 30;           ///< a line that says nothing for so long is closed; its tasks stay with it
+  std::function<double()> wall_s;  ///< seconds since 1970; empty: the system's
+};
+
+/// Thread-safe.
+class Broker {
+public:
+  using Listener = std::function<void(const TaskEvent&)>;
+  using Submitted = std::function<void(core::Result<std::string>)>;
+
+  /// `database` outlives this. Goes on with the tasks that have not ended.
+  Broker(store::Database& database, BrokerOptions options);
+  ~Broker();
+  Broker(const Broker&) = delete;
+  Broker& operator=(const Broker&) = delete;
+
+  /// A new version of a function; the record as stored. Throws `invalid_argument`, `forbidden` (somebody else's name).
+  FunctionRecord register_function(FunctionRecord function);
+  /// "name" or "name@version". Throws `not_found`.
+  FunctionRecord function(const std::string& name) const;
+  std::vector<FunctionRecord> functions() const;
+
+  /// Stored when it returns; the task's id. The same `key` again gives the id of the first (`conflict` where it asked
+  /// for something else). Throws `not_found` (function, endpoint), `invalid_argument` (arguments against the schema).
+  std::string submit(const TaskRequest& request, const std::string& key = "");
+  /// The same without waiting for the disk; `submitted` is called on the database's thread.
+  void submit(const TaskRequest& request, const std::string& key, Submitted submitted);
+  TaskStatus status(const std::string& id) const;
+  /// The latest first; of one owner, or all where it is empty.
+  std::vector<TaskStatus> list(const std::string& owner, long long at_most) const;
+  /// Output of a task that is done, however large.
+  std::string output(const std::string& id) const;
+  void cancel(const std::string& id);
+  TaskStatus wait(const std::string& id, double seconds) const;
+
+  /// Hears all events, from any thread; short, and does not call back. Dropped with the returned object.
+  [[nodiscard]] std::shared_ptr<void> listen(Listener listener);
+
+  /// Who may connect under this name is the caller's to check. A second line under a name replaces the first.
+  void register_endpoint(const std::string& name, const std::string& owner);
+  std::vector<EndpointStatus> endpoints() const;
+  void connected(const std::string& endpoint, std::shared_ptr<Line> line);
+  void received(const std::string& endpoint, const Line* line, const std::string& message, bool binary);
+  void disconnected(const std::string& endpoint, const Line* line);
+
+  /// The latest preview of a name, if one came since the task began.
+  std::optional<Preview> preview(const std::string& task, const std::string& name) const;
+  /// Every preview and event of one task, pushed: encoded preview, or JSON text. Dropped with the returned object.
+  using Viewer = std::function<void(const std::string& channel, std::string message, bool binary)>;
+  [[nodiscard]] std::shared_ptr<void> watch(const std::string& task, Viewer viewer);
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace farfield::services::compute
