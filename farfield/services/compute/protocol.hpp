@@ -3,9 +3,11 @@
 // their endpoint; both lines speak this over a WebSocket: text messages are JSON {"kind": ..., ...} and hold lists, so
 // that thousands of tasks a second go in few messages; binary messages are previews.
 //
-// No silence means anything. A peer that connects says what it knows (Hello); whoever gave it something compares. An
-// end is repeated until it was acknowledged as stored; an attempt that is not the current one is acknowledged and
-// ignored.
+// No silence means anything. A peer that connects says first what it knows (Hello), then Begun for what runs; whoever
+// gave it something compares. An end is repeated until it was acknowledged as stored, and until then its task is among
+// those that the peer knows; an attempt that is not the current one is acknowledged and ignored. What is assigned
+// again, under a higher attempt, replaces an older one. Who connected speaks at least every kSpeakEvery_s seconds, if
+// only by saying his capacity again: a line without a word for long is closed, which ends no task.
 
 #include <cstddef>
 #include <map>
@@ -20,7 +22,10 @@
 namespace farfield::services::compute {
 
 constexpr int kProtocol = 1;
+constexpr double kSpeakEvery_s = 10;
 constexpr std::size_t kInlineOutput = std::size_t{256} << 10;  ///< a larger output goes by PUT, bytes
+/// Elements of a list; those who have more send several messages.
+constexpr std::size_t kMostItems = 100'000;
 
 /// Which call of which task.
 struct TaskKey {
@@ -87,7 +92,7 @@ struct Capacity {
 struct Hello {
   int protocol = kProtocol;
   std::string program{};              ///< version
-  std::vector<TaskKey> known{};       ///< that it has, queued or running
+  std::vector<TaskKey> known{};  ///< that it has: queued, running, or ended and not yet acknowledged
   std::vector<FunctionRecord> verbs{};  ///< that its program has
   Capacity capacity{};
   std::string block{}, node{}, worker{};  ///< of a worker
@@ -129,6 +134,8 @@ struct Leave {
 using Message =
     std::variant<Hello, Begun, Ended, Progressed, Logged, CapacityNow, Assign, Cancel, Stored, Watch, Leave>;
 
+/// Texts for people are cut and made UTF-8. Throws `invalid_argument` for an output that is no JSON or larger than
+/// kInlineOutput.
 std::string encode(const Message&);
 /// Throws `corrupt_data`: no JSON, an unknown kind, a member of the wrong type or beyond its limits. Nothing that comes
 /// from a peer is trusted.
@@ -137,14 +144,15 @@ Message decode(std::string_view text);
 /// A picture of a running task; opaque bytes to everybody between worker and viewer.
 struct Preview {
   std::string task;
-  std::string name;  ///< 1 to 64 of letters, digits, '-', '_', '.'
+  std::string name;  ///< 1 to 64 of letters, digits, '-', '_', '.', the first a letter or digit
   std::string kind;  ///< "png", or "zstd" for values of `dtype`
   long long step = 0;
   std::string dtype{};  ///< "u8", "u16"
   std::vector<long long> shape{};
   std::string bytes{};
 };
-/// Binary message: u32 little-endian length of a JSON header, the header, the bytes.
+/// Binary message: u32 little-endian length of a JSON header, the header, the bytes; at most 16 MiB. Throws
+/// `invalid_argument` for a larger one.
 std::string encode_preview(const Preview&);
 /// Throws `corrupt_data`.
 Preview decode_preview(std::string_view message);
