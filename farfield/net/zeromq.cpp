@@ -45,17 +45,21 @@ zmq::socket_type type_of(ZmqKind kind) {
   return zmq::socket_type::pull;
 }
 
+struct EventDescriptor {
+  explicit EventDescriptor(bool made) : fd(made ? ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1) {}
+  ~EventDescriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+  EventDescriptor(const EventDescriptor&) = delete;
+  EventDescriptor& operator=(const EventDescriptor&) = delete;
+  const int fd;
+};
+
 /// A descriptor that becomes readable when stop is requested, for zmq_poll.
 class StopSignal {
 public:
-  explicit StopSignal(const std::stop_token& stop)
-      : fd_(stop.stop_possible() ? ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1), callback_(stop, Wake{fd_}) {}
-  ~StopSignal() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  StopSignal(const StopSignal&) = delete;
-  StopSignal& operator=(const StopSignal&) = delete;
-  int descriptor() const { return fd_; }
+  explicit StopSignal(const std::stop_token& stop) : event_(stop.stop_possible()), callback_(stop, Wake{event_.fd}) {}
+  int descriptor() const { return event_.fd; }
 
 private:
   struct Wake {
@@ -65,8 +69,9 @@ private:
       if (fd >= 0) (void)!::write(fd, &one, sizeof one);
     }
   };
-  // The callback is destroyed first (declared last): it never writes to a closed descriptor.
-  int fd_;
+  // The callback is destroyed first (declared last), which waits for one at work: it never writes to a closed
+  // descriptor.
+  EventDescriptor event_;
   std::stop_callback<Wake> callback_;
 };
 
