@@ -7,6 +7,7 @@
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/flow_options.hpp"
+#include "farfield/core/text.hpp"
 #include "farfield/services/flow/dry_run.hpp"
 #include "farfield/services/flow/simple_actions.hpp"
 
@@ -54,16 +55,6 @@ std::string text_or_file(const std::string& given) {
   const auto first = given.find_first_not_of(" \t\n");
   if (first != std::string::npos && (given[first] == '{' || given[first] == '[')) return given;
   return read_text(given);
-}
-
-std::vector<std::string> words(const std::string& list) {
-  std::vector<std::string> out;
-  for (std::size_t at = 0; at < list.size();) {
-    const std::size_t comma = std::min(list.find(',', at), list.size());
-    if (comma > at) out.push_back(list.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return out;
 }
 
 int outcome(const flow::RunRecord& run, bool json) {
@@ -177,7 +168,7 @@ int run(const Arguments& arguments, const Session& session) {
   request.input = text_or_file(options.input);
   request.owner = user_name();
   request.label = options.label;
-  request.tags = words(options.tags);
+  request.tags = core::between_commas(options.tags);
   const std::string id = engine.start(request);
   if (!options.json) {
     fmt::print("{}\n", id);

@@ -11,6 +11,7 @@
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
+#include "farfield/core/text.hpp"
 #include "farfield/net/url.hpp"
 #include "farfield/services/transfer/agent/agent.hpp"
 #include "farfield/services/transfer/job.hpp"
@@ -72,16 +73,6 @@ const core::BoundSchema<CopyCommandOptions>& copy_schema() {
     return s;
   }();
   return schema;
-}
-
-std::vector<std::string> between_commas(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
 }
 
 std::string token_from(const std::string& file) {
@@ -146,7 +137,7 @@ int copy(const Arguments& arguments, const Session& session) {
     const Place from = parse_place(arguments.inputs.at(0), how), to = parse_place(arguments.inputs.at(1), how);
     transfer::JobOptions options;
     options.sync = given.sync;
-    options.filter = {between_commas(given.include), between_commas(given.exclude)};
+    options.filter = {core::between_commas(given.include), core::between_commas(given.exclude)};
     options.concurrency = given.concurrency;
     options.bandwidth_Bps = 1e6 * given.bandwidth_MBps;
     options.attempts = given.attempts;

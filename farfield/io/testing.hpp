@@ -13,30 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "farfield/core/testing.hpp"
 #include "farfield/io/scan_file.hpp"
 
 namespace farfield::io::testing {
 
-/// A folder of its own per test, removed at the end.
-class TemporaryFolder {
-public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "farfield_io_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
-private:
-  std::filesystem::path path_;
-};
+using core::testing::TemporaryFolder;
 
 /// Everything a source hands out, kept.
 struct Taken {

@@ -14,6 +14,7 @@
 #include <string>
 #include <thread>
 
+#include "farfield/core/testing.hpp"
 #include "farfield/net/client.hpp"
 #include "farfield/net/server.hpp"
 
@@ -71,21 +72,7 @@ inline std::string answer(std::uint16_t port, std::string_view bytes) {
   return socket.read_all();
 }
 
-/// A folder that goes with the test.
-class TemporaryFolder {
-public:
-  TemporaryFolder() {
-    std::string name = ::testing::TempDir() + "farfield_net_XXXXXX";
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
-private:
-  std::filesystem::path path_;
-};
+using core::testing::TemporaryFolder;
 
 /// Waits for something that other threads do. False: it did not happen in 20 s.
 template <class F>

@@ -12,29 +12,12 @@
 #include <sstream>
 #include <string>
 
+#include "farfield/core/testing.hpp"
 #include "farfield/store/database.hpp"
 
 namespace farfield::store::testing {
 
-/// A folder that is removed with its content.
-class TemporaryFolder {
-public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "farfield_store_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
-private:
-  std::filesystem::path path_;
-};
+using core::testing::TemporaryFolder;
 
 /// A server on a Unix socket in a temporary folder, without TCP; ends with the object.
 class PostgresServer {
@@ -128,9 +111,7 @@ public:
     PostgresServer& server = postgres();
     if (!server.running() && server.why_not().empty()) server.start();
     if (!server.running()) {
-      const char* required = std::getenv("FARFIELD_REQUIRE_REAL");
-      if (required != nullptr && std::string(required) == "1") ADD_FAILURE() << server.why_not();
-      skip(server.why_not());
+      missing(server.why_not());
       return false;
     }
     address_ = server.address();
@@ -147,7 +128,7 @@ public:
   }
 
 private:
-  static void skip(const std::string& reason) { GTEST_SKIP() << reason; }
+  static void missing(const std::string& reason) { FARFIELD_SKIP(reason); }
   TemporaryFolder folder_;
   std::string address_;
 };

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "farfield/core/error.hpp"
+#include "farfield/core/testing.hpp"
 #include "farfield/services/compute/block.hpp"
 #include "farfield/services/compute/command.hpp"
 #include "farfield/services/compute/testing_slurm.hpp"
@@ -81,9 +82,7 @@ protected:
     std::string why;
     provider = GetParam().make(folder, why);
     if (provider) return;
-    const char* required = std::getenv("FARFIELD_REQUIRE_REAL");
-    if (required != nullptr && std::string(required) == "1") FAIL() << why;
-    GTEST_SKIP() << why;
+    FARFIELD_SKIP(why);
   }
   void TearDown() override {
     if (!provider) return;

@@ -215,7 +215,7 @@ TEST_F(CopyFile, AFolderThatMayNotBeWritten) {
   if (::geteuid() == 0) {  // permission bits do not stop root; a read-only mount does
     fs::create_directories(folder_ / "ro");
     if (::mount("tmpfs", (folder_ / "ro").c_str(), "tmpfs", MS_RDONLY, "size=1m") != 0)
-      GTEST_SKIP() << "no file system can be mounted here: " << std::strerror(errno);
+      FARFIELD_SKIP(std::string("no file system can be mounted here: ") + std::strerror(errno));
   } else {
     fs::create_directories(folder_ / "ro");
     ASSERT_EQ(::chmod((folder_ / "ro").c_str(), 0500), 0);
@@ -231,10 +231,10 @@ TEST_F(CopyFile, AFolderThatMayNotBeWritten) {
 }
 
 TEST_F(CopyFile, AFullDiskIsSaidAtOnceAndLeavesRoom) {
-  if (::geteuid() != 0) GTEST_SKIP() << "only root can mount a small file system";
+  if (::geteuid() != 0) FARFIELD_SKIP("only root can mount a small file system");
   fs::create_directories(folder_ / "small");
   if (::mount("tmpfs", (folder_ / "small").c_str(), "tmpfs", 0, "size=256k") != 0)
-    GTEST_SKIP() << "no file system can be mounted here: " << std::strerror(errno);
+    FARFIELD_SKIP(std::string("no file system can be mounted here: ") + std::strerror(errno));
   const std::string content = write_source(100);  // 400 KiB
   std::atomic<int> reads{0};
   from_->hooks.before_read = [&](Index) { ++reads; };
