@@ -210,6 +210,13 @@ void Directory::set_member(const std::string& group, const std::string& subject,
   });
 }
 
+std::vector<std::string> Directory::groups(const std::string& subject) const {
+  std::vector<std::string> out;
+  for (const auto row : database_.query("SELECT group_id FROM auth_member WHERE subject = ? ORDER BY group_id", subject))
+    out.push_back(row.text(0));
+  return out;
+}
+
 void Directory::create_experiment(const std::string& id, const std::string& owner) {
   check_experiment(id);
   database_.write([&](Transaction& t) {

@@ -55,6 +55,8 @@ public:
 
   void add_group(const std::string& id);
   void set_member(const std::string& group, const std::string& subject, bool member);
+  /// Groups of which the subject is a member.
+  std::vector<std::string> groups(const std::string& subject) const;
 
   /// The subject becomes its owner.
   void create_experiment(const std::string& id, const std::string& owner);

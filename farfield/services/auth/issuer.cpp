@@ -195,6 +195,15 @@ Tokens Issuer::device_tokens(const std::string& client, const std::string& devic
     std::string error, description;
     Grant grant;
   };
+  // What can be refused is refused before the code is spent: the user need not be asked again for a passing reason.
+  const auto decided =
+      directory_.database().query("SELECT subject, scope FROM auth_device WHERE hash = ? AND client = ? AND state = "
+                                  "'approved'",
+                                  hash, client);
+  if (!decided.empty()) {
+    if (!directory_.active(decided[0].text(0))) throw OAuthError("access_denied", "the user is disabled");
+    checked_scope(decided[0].text(0), decided[0].text(1));
+  }
   const auto outcome = directory_.database().write([&](Transaction& t) -> Outcome {
     const auto rows = t.query(
         "SELECT client, scope, state, subject, expires_s, interval_s, polled_s FROM auth_device WHERE hash = ?", hash);
@@ -262,6 +271,12 @@ Tokens Issuer::code_tokens(const std::string& client, const std::string& code, c
     Grant grant;
     std::optional<RevocationList::Entry> revoked;
   };
+  const auto unspent = directory_.database().query(
+      "SELECT subject, scope FROM auth_code WHERE hash = ? AND client = ? AND grant_id IS NULL", hash, client);
+  if (!unspent.empty()) {
+    if (!directory_.active(unspent[0].text(0))) throw OAuthError("access_denied", "the user is disabled");
+    checked_scope(unspent[0].text(0), unspent[0].text(1));
+  }
   const auto outcome = directory_.database().write([&](Transaction& t) -> Outcome {
     const auto rows = t.query(
         "SELECT client, subject, redirect, challenge, scope, expires_s, grant_id FROM auth_code WHERE hash = ?", hash);

@@ -14,6 +14,7 @@ struct ActionRequest {
   std::string run_id{}, flow_id{};
   std::string url{}, scope{};    ///< as the definition says
   std::string run_as{}, user{};  ///< User, Flow or a role; the user who started the run
+  std::string grant{};           ///< for tokens of that user's; empty: there is none
   std::string body{};          ///< JSON
   double scheduled_s = 0;    ///< when the engine decided to run it, seconds since 1970
 };

@@ -269,11 +269,14 @@ struct Engine::State {
     core::log(core::LogLevel::error, "flow.run_left", {{"run", news.run.id}, {"error", error.what()}});
     const auto found = live.find(news.run.id);
     if (found == live.end()) return;
-    for (const Effect& effect : found->second.run->outstanding()) {
-      const ActionRequest& request = std::get<StartAction>(effect).request;
-      if (const auto provider = providers.find(request.url))
-        guarded("flow.cancel_failed", [&] { provider->cancel(request.key); });
-    }
+    // Of a run that goes on elsewhere the actions go on, too: they are known by the same keys there.
+    guarded("flow.cancel_failed", [&] {
+      if (records.run(news.run.id).status == RunStatus::active) return;
+      for (const Effect& effect : found->second.run->outstanding()) {
+        const ActionRequest& request = std::get<StartAction>(effect).request;
+        if (const auto provider = providers.find(request.url)) provider->cancel(request.key);
+      }
+    });
     live.erase(found);
     ended.notify_all();
   }
@@ -300,7 +303,8 @@ struct Engine::State {
     }
   }
 
-  void start_action(const ActionRequest& request) {
+  void start_action(ActionRequest request) {
+    if (const auto found = live.find(request.run_id); found != live.end()) request.grant = found->second.record.grant;
     const auto notify = [this, id = request.run_id, post = poster()](const ActionUpdate& update) {
       post([this, id, update] { give(id, [update](Run& run, double now_s) { run.on_action(update, now_s); }); });
     };
@@ -397,6 +401,7 @@ Engine::~Engine() {
 }
 
 const Providers& Engine::providers() const { return state_->providers; }
+const Records& Engine::records() const { return state_->records; }
 
 FlowRecord Engine::deploy(FlowRecord flow) {
   parse_definition(flow.definition, [&](const std::string& url) { return state_->providers.knows(url); });
@@ -435,7 +440,8 @@ void Engine::start(const RunRequest& request, Started started) {
                  .cause = {},
                  .started_at_s = now_s,
                  .updated_at_s = now_s,
-                 .events = 0};
+                 .events = 0,
+                 .grant = request.grant};
   one->run = std::make_unique<Run>(flow->machine, std::move(context));
   one->run->start(std::move(input), now_s);
   State::summarise(one->record, *one->run, now_s);

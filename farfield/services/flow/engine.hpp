@@ -25,6 +25,7 @@ struct RunRequest {
   std::string user = "{}";
   /// The caller's own name for the request: a second one with the same name gives the run of the first.
   std::string request_id{};
+  std::string grant{};  ///< by which actions get tokens of the owner's; handed to providers with each action
 };
 
 /// What happened to a run, told after it is stored.
@@ -49,6 +50,7 @@ public:
   Engine& operator=(const Engine&) = delete;
 
   const Providers& providers() const;
+  const Records& records() const;
 
   /// Checks the definition, its actions and the schema, then stores. Throws `invalid_argument` with all mistakes.
   FlowRecord deploy(FlowRecord flow);

@@ -27,9 +27,35 @@ bool has(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// A condition on `columns` and its arguments: one of `names` stands in one of these lists, which are JSON texts.
+struct Condition {
+  std::string sql;
+  std::vector<store::Value> args;
+};
+Condition lists_name(const std::vector<std::string>& names, const std::string& owner_column,
+                     const std::vector<std::string>& columns) {
+  Condition out;
+  for (const std::string& name : names) {
+    out.sql += fmt::format("{}{} = ?", out.sql.empty() ? "" : " OR ", owner_column);
+    out.args.emplace_back(name);
+    std::string pattern = "%";
+    for (const char c : to_text(Json(name))) {
+      if (c == '%' || c == '_' || c == '!') pattern += '!';
+      pattern += c;
+    }
+    pattern += '%';
+    for (const std::string& column : columns) {
+      out.sql += fmt::format(" OR {} LIKE ? ESCAPE '!'", column);
+      out.args.emplace_back(pattern);
+    }
+  }
+  out.sql = "(" + out.sql + ")";
+  return out;
+}
+
 constexpr std::string_view kRunColumns =
     "id, flow_id, flow_version, label, tags, owner, managers, monitors, context, status, states, error, cause, "
-    "started_at_s, updated_at_s, events";
+    "started_at_s, updated_at_s, events, grant_id";
 
 RunRecord run_of(const store::Rows::Row& row) {
   return {.id = row.text(0),
@@ -47,7 +73,8 @@ RunRecord run_of(const store::Rows::Row& row) {
           .cause = row.text(12),
           .started_at_s = row.real(13),
           .updated_at_s = row.real(14),
-          .events = row.integer(15)};
+          .events = row.integer(15),
+          .grant = row.text(16)};
 }
 
 void insert_events(Transaction& t, const std::string& run_id, const std::vector<StoredEvent>& events) {
@@ -88,6 +115,9 @@ CREATE INDEX flow_run_started ON flow_run(started_at_s);
 CREATE TABLE flow_run_tag (run_id TEXT NOT NULL REFERENCES flow_run(id), tag TEXT NOT NULL, PRIMARY KEY (tag, run_id));
 CREATE TABLE flow_event (run_id TEXT NOT NULL, number {int64} NOT NULL, at_s {float64} NOT NULL, kind TEXT NOT NULL,
   body TEXT NOT NULL, PRIMARY KEY (run_id, number));
+)sql"},
+                            {2, "runs act for their owner", R"sql(
+ALTER TABLE flow_run ADD COLUMN grant_id TEXT NOT NULL DEFAULT '';
 )sql"}});
 }
 
@@ -176,12 +206,22 @@ FlowRecord Records::flow(const std::string& id, std::int64_t version) const {
 }
 
 std::vector<FlowRecord> Records::flows(const Page& page) const {
+  std::string sql =
+      "SELECT id, title, owner, version, viewers, starters, administrators, created_at_s FROM flow WHERE (? = '' OR "
+      "owner = ?)";
+  std::vector<store::Value> args{page.owner, page.owner};
+  if (!page.visible_to.empty()) {
+    auto names = page.visible_to;
+    names.emplace_back("public");  // of no use among administrators, and nobody's name
+    const auto [condition, more] = lists_name(names, "owner", {"viewers", "starters", "administrators"});
+    sql += " AND " + condition;
+    args.insert(args.end(), more.begin(), more.end());
+  }
+  sql += " ORDER BY created_at_s DESC, id LIMIT ? OFFSET ?";
+  args.emplace_back(page.limit);
+  args.emplace_back(page.offset);
   std::vector<FlowRecord> out;
-  for (const auto row :
-       database_.query("SELECT id, title, owner, version, viewers, starters, administrators, created_at_s FROM flow "
-                       "WHERE (? = '' OR owner = ?) ORDER BY created_at_s DESC, id LIMIT ? OFFSET ?",
-                       page.owner, page.owner, page.limit, page.offset))
-    out.push_back(flow_of(row));
+  for (const auto row : database_.read([&](Transaction& t) { return t.run(sql, args); })) out.push_back(flow_of(row));
   return out;
 }
 
@@ -204,6 +244,11 @@ std::vector<RunRecord> Records::runs(const Page& page) const {
   add("owner = ?", page.owner);
   add("status = ?", page.status ? std::string(name_of(*page.status)) : "");
   add("id IN (SELECT run_id FROM flow_run_tag WHERE tag = ?)", page.tag);
+  if (!page.visible_to.empty()) {
+    const auto [condition, more] = lists_name(page.visible_to, "owner", {"managers", "monitors"});
+    conditions.push_back(condition);
+    args.insert(args.end(), more.begin(), more.end());
+  }
   if (!conditions.empty()) sql += fmt::format(" WHERE {}", fmt::join(conditions, " AND "));
   sql += " ORDER BY started_at_s DESC, id LIMIT ? OFFSET ?";
   args.emplace_back(page.limit);
@@ -238,12 +283,12 @@ bool Records::insert_run(Transaction& t, const RunRecord& run, const std::string
                          const std::vector<StoredEvent>& events) {
   const auto inserted = t.execute(
       "INSERT INTO flow_run(id, flow_id, flow_version, label, tags, owner, managers, monitors, context, status, "
-      "states, error, cause, started_at_s, updated_at_s, events, request_id) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, request_id) DO NOTHING",
+      "states, error, cause, started_at_s, updated_at_s, events, request_id, grant_id) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, request_id) DO NOTHING",
       run.id, run.flow_id, run.flow_version, run.label, list_text(run.tags), run.owner, list_text(run.managers),
       list_text(run.monitors), run.context, name_of(run.status), list_text(run.states), run.error, run.cause,
       run.started_at_s, run.updated_at_s, std::ssize(events),
-      request_id.empty() ? std::nullopt : std::optional(request_id));
+      request_id.empty() ? std::nullopt : std::optional(request_id), run.grant);
   if (inserted == 0) return false;
   for (const std::string& tag : run.tags)
     t.execute("INSERT INTO flow_run_tag(tag, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING", tag, run.id);

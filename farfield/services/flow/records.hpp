@@ -33,6 +33,7 @@ struct RunRecord {
   std::string error, cause;
   double started_at_s = 0, updated_at_s = 0;
   std::int64_t events = 0;
+  std::string grant{};  ///< by which the service acts for the owner; no secret, but nobody else's business
 };
 
 struct StoredEvent {
@@ -65,6 +66,7 @@ public:
     std::string flow_id, owner, tag;  ///< empty: any
     std::optional<RunStatus> status;
     store::Index limit = 100, offset = 0;
+    std::vector<std::string> visible_to;  ///< only what somebody with these names may see; empty: all
   };
   std::vector<FlowRecord> flows(const Page& page) const;
 
