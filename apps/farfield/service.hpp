@@ -9,6 +9,7 @@
 
 #include "farfield/core/log.hpp"
 #include "farfield/core/options.hpp"
+#include "farfield/net/router.hpp"
 
 namespace farfield::services::auth {
 class Access;
@@ -45,10 +46,12 @@ public:
   /// "https://127.0.0.1:8443"
   std::string origin() const;
   /// The certificate that clients have to trust, if it was made here; else empty.
-  const std::filesystem::path& made_certificate() const;
+  std::filesystem::path made_certificate() const;
   /// Where the first administrator's password was written, if there was no user yet; else empty.
   const std::filesystem::path& first_password() const;
   services::auth::Access& access();
+  /// What it answers to.
+  const std::vector<net::Router::Route>& routes() const;
 
   /// Graceful: lets requests at work finish for up to `grace_s`.
   void stop(double grace_s);
