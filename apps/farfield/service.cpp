@@ -8,6 +8,7 @@
 
 #include "apps/farfield/service_parts.hpp"
 #include "apps/farfield/version.hpp"
+#include "farfield/core/text.hpp"
 #include "farfield/net/server.hpp"
 #include "farfield/services/auth/http.hpp"
 #include "farfield/services/auth/secret.hpp"
@@ -44,7 +45,7 @@ struct Service::State {
     directory = std::make_unique<auth::Directory>(*database, auth::system_unix_time);
     keys = std::make_unique<auth::KeyRing>(folder / "keys", auth::system_unix_time);
     issuer = std::make_unique<auth::Issuer>(
-        *directory, *keys, auth::IssuerOptions{.issuer = issuer_url, .audiences = split_list(o.audiences)},
+        *directory, *keys, auth::IssuerOptions{.issuer = issuer_url, .audiences = core::between_commas(o.audiences)},
         auth::system_unix_time);
     access = std::make_unique<auth::Access>(*issuer);
     directory->set_public_client("farfield-cli", {});

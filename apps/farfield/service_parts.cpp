@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "farfield/core/system_error.hpp"
+#include "farfield/core/text.hpp"
 #include "farfield/io/atomic_file.hpp"
-#include "farfield/net/headers.hpp"
 #include "farfield/net/url.hpp"
 
 namespace farfield::apps {
@@ -37,17 +37,6 @@ std::string normal_name(const std::string& name) {
   return name;
 }
 }  // namespace
-
-std::vector<std::string> split_list(const std::string& list) {
-  std::vector<std::string> out;
-  for (std::size_t at = 0; at < list.size();) {
-    const auto end = std::min(list.find(',', at), list.size());
-    const auto part = net::trimmed(std::string_view(list).substr(at, end - at));
-    if (!part.empty()) out.emplace_back(part);
-    at = end + 1;
-  }
-  return out;
-}
 
 std::string issuer_of(const ServeOptions& o) {
   if (!o.issuer.empty()) {
@@ -91,7 +80,7 @@ ServiceCertificate::ServiceCertificate(const ServeOptions& o, const fs::path& fo
   } else {
     identity_ = {folder / "certificate.pem", folder / "certificate.key"};
     made_ = true;
-    names_ = split_list(o.names);
+    names_ = core::between_commas(o.names);
     const bool asked = !names_.empty();
     if (!asked) names_ = {"localhost", "127.0.0.1", "::1", host_name()};
     bool good = fs::exists(identity_.certificate);

@@ -11,9 +11,6 @@
 
 namespace farfield::apps {
 
-/// Texts between commas, without blanks around them.
-std::vector<std::string> split_list(const std::string& list);
-
 /// URL under which everybody reaches the service. Throws `invalid_argument`.
 std::string issuer_of(const ServeOptions& options);
 
