@@ -15,6 +15,7 @@ Command combine_command(const technique::TechniqueInfo& technique, const techniq
 Command simulate_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
 
 Command convert_command();
+Command agent_start_command();
 Command transfer_copy_command();
 Command serve_command();
 Command login_command();
