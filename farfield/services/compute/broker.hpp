@@ -32,9 +32,9 @@ struct EndpointStatus {
 };
 
 struct BrokerOptions {
-  std::string folder;              ///< of archives and large outputs
+  std::string folder{};              ///< of archives and large outputs
   double silence_s = 30;           ///< a line that says nothing for so long is closed; its tasks stay with it
-  std::function<double()> wall_s;  ///< seconds since 1970; empty: the system's
+  std::function<double()> wall_s{};  ///< seconds since 1970; empty: the system's
 };
 
 /// Thread-safe.
@@ -63,15 +63,20 @@ public:
   TaskStatus status(const std::string& id) const;
   /// The latest first; of one owner, or all where it is empty.
   std::vector<TaskStatus> list(const std::string& owner, long long at_most) const;
-  /// Output of a task that is done, however large.
+  /// Output of a task that is done, however large. Throws `not_found`, `conflict` (it is not done), `io`.
   std::string output(const std::string& id) const;
+  /// The last lines that it wrote, at most 64 KiB.
+  std::string log(const std::string& id) const;
+  /// Stored when it returns, also where the endpoint is away; a task that has ended stays as it is. Throws `not_found`.
   void cancel(const std::string& id);
+  /// The task once it has ended, or as it is after `seconds`.
   TaskStatus wait(const std::string& id, double seconds) const;
 
   /// Hears all events, from any thread; short, and does not call back. Dropped with the returned object.
   [[nodiscard]] std::shared_ptr<void> listen(Listener listener);
 
   /// Who may connect under this name is the caller's to check. A second line under a name replaces the first.
+  /// Throws `invalid_argument` for the name and `forbidden` where it is somebody else's.
   void register_endpoint(const std::string& name, const std::string& owner);
   std::vector<EndpointStatus> endpoints() const;
   void connected(const std::string& endpoint, std::shared_ptr<Line> line);
@@ -84,9 +89,12 @@ public:
   using Viewer = std::function<void(const std::string& channel, std::string message, bool binary)>;
   [[nodiscard]] std::shared_ptr<void> watch(const std::string& task, Viewer viewer);
 
+  /// Where archives and large outputs are (files.hpp).
+  const std::string& folder() const;
+
 private:
   struct State;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace farfield::services::compute

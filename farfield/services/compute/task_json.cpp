@@ -8,7 +8,6 @@
 
 namespace farfield::services::compute {
 namespace {
-using core::Error;
 using core::ErrorCode;
 
 const std::vector<std::string_view> kKinds{"verb", "command", "code"};

@@ -1,24 +1,10 @@
 #pragma once
-// Input schemas: JSON Schema (draft 7, as valijson knows it).
+// Input schemas of flows are those of functions.
 
-#include <memory>
-#include <string>
-#include <string_view>
-
-#include "farfield/services/flow/json.hpp"
+#include "farfield/services/compute/schema.hpp"
 
 namespace farfield::services::flow {
 
-class InputSchema {
-public:
-  /// Throws `invalid_argument` for text that is no schema, and for a `$ref` to somewhere else: nothing is fetched.
-  static InputSchema parse(std::string_view text);
-  /// Throws `invalid_argument` with every mistake and its path.
-  void check(const Json& input) const;
-
-private:
-  struct State;
-  std::shared_ptr<const State> state_;
-};
+using compute::InputSchema;
 
 }  // namespace farfield::services::flow

@@ -1,4 +1,4 @@
-#include "farfield/services/flow/schema.hpp"
+#include "farfield/services/compute/schema.hpp"
 
 #include <fmt/core.h>
 
@@ -11,9 +11,9 @@
 #include <valijson/validator.hpp>
 
 #include "farfield/core/error.hpp"
-#include "farfield/services/flow/lines.hpp"
+#include "farfield/services/compute/json.hpp"
 
-namespace farfield::services::flow {
+namespace farfield::services::compute {
 namespace {
 using core::Error;
 using core::ErrorCode;
@@ -40,7 +40,7 @@ std::size_t longest_text(const Json& value) {
   return longest;
 }
 
-constexpr std::size_t kLongestMatched = 1000;
+constexpr std::size_t kLongestMatched = 1000, kLongestSchema = 4 << 20;
 }  // namespace
 
 struct InputSchema::State {
@@ -49,7 +49,7 @@ struct InputSchema::State {
 };
 
 InputSchema InputSchema::parse(std::string_view text) {
-  const Json document = parse_json(text, "the input schema");
+  const Json document = parse_json(text, "the input schema", ErrorCode::invalid_argument, kLongestSchema);
   if (!document.is_object()) throw Error(ErrorCode::invalid_argument, "the input schema must be an object");
   refuse_remote_references(document);
   auto state = std::make_shared<State>();
@@ -67,12 +67,11 @@ InputSchema InputSchema::parse(std::string_view text) {
 void InputSchema::check(const Json& input) const {
   // std::regex recurses with the length of the text: a long one would run into the end of the stack.
   if (state_->patterns && longest_text(input) > kLongestMatched)
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("the input has a text longer than {} bytes, and the flow's schema has patterns", kLongestMatched));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the input has a text longer than {} bytes, and the schema has patterns", kLongestMatched));
   valijson::ValidationResults results;
   if (valijson::Validator(valijson::Validator::kStrongTypes).validate(state_->schema, Adapter(input), &results)) return;
-  std::string text = "the input does not fit the flow's schema:";
+  std::string text = "the input does not fit the schema:";
   for (valijson::ValidationResults::Error error; results.popError(error);) {
     std::string path;
     for (const std::string& part : error.context) path += part == "<root>" ? "$" : part;
@@ -81,4 +80,4 @@ void InputSchema::check(const Json& input) const {
   throw Error(ErrorCode::invalid_argument, text);
 }
 
-}  // namespace farfield::services::flow
+}  // namespace farfield::services::compute
