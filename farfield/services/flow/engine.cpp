@@ -28,6 +28,19 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr double kPatience_s = 1;  ///< between tries to store what the database would not take
 
+/// Whether the database may take the same change later: it was away, its disk was full, broken or read-only, its
+/// administrator is at work on passwords. Else the change itself is what it does not take.
+bool passes(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::conflict:
+    case ErrorCode::not_found:
+    case ErrorCode::invalid_argument:
+    case ErrorCode::corrupt_data:
+    case ErrorCode::internal: return false;
+    default: return true;
+  }
+}
+
 /// Seconds since 1970 that only go forward: the system's clock is read once, so that a jump of it moves no time limit.
 class Now {
 public:
@@ -260,7 +273,7 @@ struct Engine::State {
   }
 
   void not_committed(const RunNews& news, const std::vector<Effect>& effects, const Error& error) {
-    if (core::traits(error.code()).retryable) {  // "not done": the same again, until the database is back
+    if (passes(error.code())) {  // "not done": the same again, until the database is back
       core::log(core::LogLevel::warning, "flow.database_unavailable", {{"run", news.run.id}, {"error", error.what()}});
       later.emplace_back(now.s() + kPatience_s, [this, news, effects] { store(news.run, news.events, effects); });
       return;
