@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 
 # Rooms whose code runs on several threads: the ones that the thread sanitizer looks at.
-threaded_rooms=" core codec io parallel pipeline operators store services_transfer services_watch techniques_ptychography techniques_statistics services_flow "
+threaded_rooms=" core codec io net parallel pipeline operators store services_auth services_compute services_transfer services_watch techniques_ptychography techniques_statistics services_flow "
 jobs=$(nproc)
 # Soak tests ask for FARFIELD_LONG; properties are tried on a hundred times as many cases.
 [ $long = no ] || export FARFIELD_LONG=1 RC_PARAMS="max_success=10000"

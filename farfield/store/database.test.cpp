@@ -203,8 +203,8 @@ TEST_P(Stores, ChangesOfSeveralProgramsAreIsolated) {
 }
 
 TEST_P(Stores, TooManyPendingChangesAreRefused) {
+  std::promise<void> gate, started;  // outlive the database, whose thread waits for them
   const auto db = with_table({.max_pending = 2});
-  std::promise<void> gate, started;
   db->submit(
       [&, first = true](Transaction&) mutable {
         if (std::exchange(first, false)) started.set_value();

@@ -100,7 +100,7 @@ protected:
   std::unique_ptr<store::Database> database;
   WatcherOptions options_;
   std::mutex mutex_;
-  int failures_ = 0;
+  std::atomic<int> failures_ = 0;
   std::vector<Scan> scans_;
   std::unique_ptr<Watcher> watcher_;
 };

@@ -74,13 +74,17 @@ Supervisor::~Supervisor() {
     kept.wanted = false;
     if (kept.pid > 0) ::kill(kept.pid, SIGKILL);
   }
-  // What is killed may just have started another.
-  for (int i = 0; i < 100; ++i) {
-    tend();
-    const auto left = offspring();
-    if (left.empty() && std::ranges::none_of(programs_, [](const auto& p) { return p.second.pid > 0; })) break;
-    for (const auto& process : left) ::kill(process.pid, SIGKILL);
-    std::this_thread::sleep_for(20ms);
+  try {
+    // What is killed may just have started another.
+    for (int i = 0; i < 100; ++i) {
+      tend();
+      const auto left = offspring();
+      if (left.empty() && std::ranges::none_of(programs_, [](const auto& p) { return p.second.pid > 0; })) break;
+      for (const auto& process : left) ::kill(process.pid, SIGKILL);
+      std::this_thread::sleep_for(20ms);
+    }
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "processes may be left: {}\n", e.what());
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
@@ -89,7 +93,7 @@ void Supervisor::spawn(Kept& kept) {
   std::vector<std::string> words = kept.program.command, variables;
   for (char** v = environ; *v != nullptr; ++v)
     if (std::string_view(*v).substr(0, 9) != "FARFIELD_") variables.emplace_back(*v);
-  for (const auto& [name, value] : kept.program.environment) variables.push_back(name + "=" + value);
+  for (const auto& [name, value] : kept.program.environment) variables.push_back(fmt::format("{}={}", name, value));
   const std::string log = logs_ / (kept.program.name + ".log");
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

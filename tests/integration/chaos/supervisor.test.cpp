@@ -1,9 +1,9 @@
 #include "tests/integration/chaos/supervisor.hpp"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 
 #include <algorithm>
+#include <csignal>
 #include <fstream>
 #include <sstream>
 
