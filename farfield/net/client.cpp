@@ -28,6 +28,7 @@ constexpr std::size_t kRead = 256 << 10, kPiece = 512 << 10, kPipelined = 64 << 
 struct Link {
   asio::io_context io{1};
   std::shared_ptr<asio::ssl::context> context;
+  AddressRule allowed;
   std::unique_ptr<Stream> stream;
   InputBuffer input;
   SteadyTime deadline;
@@ -210,7 +211,7 @@ awaitable<void> exchange(Link& link, const ClientOptions& options, const Url& or
 
 awaitable<void> open(Link& link, const Url& origin) {
   Error error(ErrorCode::internal, "");
-  link.stream = co_await connect(origin.host, origin.port, link.context, error);
+  link.stream = co_await connect(origin.host, origin.port, link.context, link.allowed, error);
   if (!link.stream) throw Error(error);
 }
 }  // namespace
@@ -263,6 +264,7 @@ struct Client::Impl {
   std::unique_ptr<Link> connected(const std::stop_token& stop) {
     auto link = std::make_unique<Link>();
     link->context = context;
+    link->allowed = options.allowed_address;
     link->idle_timeout_s = options.idle_timeout_s;
     run(*link, open(*link, origin), options.connect_timeout_s, stop);
     return link;

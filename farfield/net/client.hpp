@@ -20,6 +20,9 @@ struct ClientOptions {
   core::Index header_bytes = 64 << 10;  ///< of a response
   core::Index body_bytes = 64 << 20;    ///< of a response that is collected
   int kept_connections = 8;             ///< idle ones
+  /// Whether an address ("10.0.0.1", "::1") may be connected to; empty: all may. For clients whose origin somebody
+  /// else chose: what is asked about is what is connected to, whatever a name leads to later.
+  std::function<bool(const std::string& address)> allowed_address{};
 };
 
 struct ClientRequest {
@@ -39,7 +42,8 @@ struct ClientResponse {
   bool ok() const { return status >= 200 && status < 300; }
 };
 
-/// Errors: `unavailable` (nobody there, connection lost), `timeout`, `forbidden` (the certificate is not trusted),
+/// Errors: `unavailable` (nobody there, connection lost), `timeout`, `forbidden` (the certificate is not trusted, or
+/// the address not allowed),
 /// `corrupt_data` (not HTTP), `resource_exhausted` (beyond a limit), `cancelled`. A status is no error.
 class Client {
 public:

@@ -163,20 +163,30 @@ core::Error transport_error(const error_code& error, const std::string& what, St
 }
 
 awaitable<std::unique_ptr<Stream>> connect(std::string host, std::uint16_t port,
-                                           std::shared_ptr<asio::ssl::context> context, core::Error& failure) {
+                                           std::shared_ptr<asio::ssl::context> context, AddressRule allowed,
+                                           core::Error& failure) {
   const auto executor = co_await asio::this_coro::executor;
   const std::string what = fmt::format("cannot connect to {}:{}", host, port);
   error_code error;
   tcp::socket socket(executor);
+  std::vector<tcp::endpoint> found;
   const auto address = asio::ip::make_address(host, error);
   if (!error) {
-    co_await socket.async_connect(tcp::endpoint(address, port), into(error));
+    found.emplace_back(address, port);
   } else {
     tcp::resolver resolver(executor);
     error.clear();
-    const auto found = co_await resolver.async_resolve(host, std::to_string(port), into(error));
-    if (!error) co_await asio::async_connect(socket, found, into(error));
+    const auto resolved = co_await resolver.async_resolve(host, std::to_string(port), into(error));
+    for (const auto& one : resolved) found.push_back(one.endpoint());
   }
+  // What is looked at here is what is connected to: a name that leads elsewhere the next time does not matter.
+  if (allowed && std::erase_if(found, [&](const tcp::endpoint& one) {
+        return !allowed(one.address().to_string());
+      }) > 0 && found.empty()) {
+    failure = Error(ErrorCode::forbidden, what + ": this address is not allowed");
+    co_return nullptr;
+  }
+  if (!error) co_await asio::async_connect(socket, found, into(error));
   if (error) {
     failure = transport_error(error, what);
     co_return nullptr;

@@ -12,6 +12,7 @@
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/system/error_code.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -86,10 +87,13 @@ std::shared_ptr<asio::ssl::context> client_context(const TlsTrust& trust);
 /// Checks the peer's name at the handshake.
 void expect_host(TlsStream& stream, const std::string& host);
 
-/// Connects to the first address of `host` that answers, with the TLS handshake if `context` is given. Returns
-/// without a stream and with the error otherwise.
+using AddressRule = std::function<bool(const std::string& address)>;
+
+/// Connects to the first address of `host` that answers and is `allowed` (empty: all are), with the TLS handshake if
+/// `context` is given. Returns without a stream and with the error otherwise.
 awaitable<std::unique_ptr<Stream>> connect(std::string host, std::uint16_t port,
-                                           std::shared_ptr<asio::ssl::context> context, core::Error& error);
+                                           std::shared_ptr<asio::ssl::context> context, AddressRule allowed,
+                                           core::Error& error);
 
 /// An error of the transport as one of ours: `unavailable`, `forbidden` (certificate).
 core::Error transport_error(const error_code& error, const std::string& what, Stream* stream = nullptr);

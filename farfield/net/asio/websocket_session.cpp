@@ -296,7 +296,7 @@ struct ClientThreads {
     Error error(ErrorCode::internal, "");
     std::shared_ptr<asio::ssl::context> context;
     if (url.secure) context = client_context(options.trust);
-    stream = co_await connect(url.host, url.port, context, error);
+    stream = co_await connect(url.host, url.port, context, {}, error);
     if (!stream) {
       connected.set_exception(std::make_exception_ptr(error));
       co_return;

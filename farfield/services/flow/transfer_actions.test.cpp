@@ -1,0 +1,105 @@
+// A flow whose actions are transfers between two agents, also when the service dies in between.
+
+#include "farfield/services/flow/transfer_actions.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "farfield/services/flow/engine.hpp"
+#include "farfield/services/flow/lines.hpp"
+#include "farfield/services/transfer/testing_federation.hpp"
+
+namespace farfield::services::flow {
+namespace {
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+using transfer::testing::kMine;
+using transfer::testing::kOther;
+
+constexpr const char* kThereAndBack = R"({"StartAt": "In", "States": {
+  "In": {"Type": "Action", "ActionUrl": "https://actions.automate.globus.org/transfer/transfer", "ResultPath": "$.in",
+    "Parameters": {"source_endpoint_id.$": "$.from", "destination_endpoint_id.$": "$.to", "transfer_items":
+      [{"source_path": "/scan100", "destination_path": "/~/input/100", "recursive": true}]}, "Next": "Out"},
+  "Out": {"Type": "Action", "ActionUrl": "farfield:transfer", "ResultPath": "$.out",
+    "Parameters": {"source_endpoint.$": "$.to", "destination_endpoint.$": "$.from", "DATA":
+      [{"source_path": "input/100/a", "destination_path": "recon/a"}]}, "End": true}}})";
+
+class TransferActions : public ::testing::Test {
+protected:
+  TransferActions() {
+    fs::create_directories(federation.beamline / (kMine + "/scan100"));
+    std::ofstream(federation.beamline / (kMine + "/scan100/a")) << "frames";
+    open();
+  }
+  void open() {
+    Providers providers;
+    providers.add("transfer", urls_of("transfer"), transfer_actions(*federation.tasks));
+    engine = std::make_unique<Engine>(*federation.database, std::move(providers));
+  }
+  std::string start(const std::string& from, const std::string& to) {
+    FlowRecord flow;
+    flow.owner = "garcia";
+    flow.definition = kThereAndBack;
+    const std::string id = engine->deploy(flow).id;
+    grant = federation.issuer->issuer.delegate("user:garcia", "cli", "farfield", 3600);
+    return engine->start(
+        {.flow_id = id, .input = to_text({{"from", from}, {"to", to}}), .owner = "garcia", .grant = grant});
+  }
+
+  transfer::testing::Federation federation;
+  std::unique_ptr<Engine> engine;
+  std::string grant;
+};
+
+TEST_F(TransferActions, ThereAndBack) {
+  const auto run = engine->wait(start("beamline/" + kMine, "cluster/" + kMine), 30);
+  EXPECT_EQ(run.status, RunStatus::succeeded) << run.cause;
+  EXPECT_EQ(transfer::testing::text_of(federation.cluster / (kMine + "/input/100/a")), "frames");
+  EXPECT_EQ(transfer::testing::text_of(federation.beamline / (kMine + "/recon/a")), "frames");
+  std::string log;
+  for (const auto& event : engine->records().events(run.id)) log += event.body;
+  EXPECT_THAT(log, HasSubstr("\"bytes_transferred\":6"));
+}
+
+TEST_F(TransferActions, NobodyGetsWhatIsNotHis) {
+  for (const auto& [from, to] : {std::pair("beamline/" + kMine, "cluster/" + kOther),
+                                 {"beamline/" + kMine, "nowhere/" + kMine},
+                                 {"beamline/" + kMine, "cluster"}}) {
+    const auto run = engine->wait(start(from, to), 30);
+    EXPECT_EQ(run.status, RunStatus::failed) << to;
+  }
+  EXPECT_FALSE(fs::exists(federation.cluster / kOther));
+}
+
+TEST_F(TransferActions, ARevokedRunStopsWorking) {
+  federation.issuer->issuer.revoke_subject("user:garcia");
+  const std::string id = start("beamline/" + kMine, "cluster/" + kMine);
+  federation.issuer->issuer.revoke_grant(grant);
+  const auto run = engine->wait(id, 30);
+  // It may have ended before it was revoked; if not, it has failed and said why.
+  if (run.status == RunStatus::failed) EXPECT_THAT(run.cause, HasSubstr("revoked"));
+  else EXPECT_EQ(run.status, RunStatus::succeeded);
+}
+
+TEST_F(TransferActions, GoesOnAfterACrashWithTheSameTask) {
+  // The cluster is away: the transfer waits.
+  const auto port = federation.cluster.server->port();
+  federation.cluster.server->stop(0);
+  federation.cluster.server.reset();
+  const std::string id = start("beamline/" + kMine, "cluster/" + kMine);
+  while (federation.tasks->list("user:garcia", 10).empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  engine.reset();
+  federation.tasks.reset();
+  federation.tasks = std::make_unique<transfer::Tasks>(
+      *federation.database, transfer::place_resolver(*federation.places, federation.issuer->issuer), federation.clock);
+  federation.cluster.start(*federation.issuer, port);
+  open();
+  const auto run = engine->wait(id, 30);
+  EXPECT_EQ(run.status, RunStatus::succeeded) << run.cause;
+  EXPECT_EQ(federation.tasks->list("user:garcia", 10).size(), 2U);  // one for each action
+}
+}  // namespace
+}  // namespace farfield::services::flow
