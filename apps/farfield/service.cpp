@@ -12,13 +12,17 @@
 #include "farfield/net/server.hpp"
 #include "farfield/services/auth/http.hpp"
 #include "farfield/services/auth/secret.hpp"
+#include "farfield/services/flow/notify_actions.hpp"
 #include "farfield/services/flow/rest.hpp"
 #include "farfield/services/flow/simple_actions.hpp"
+#include "farfield/services/flow/transfer_actions.hpp"
+#include "farfield/services/transfer/rest.hpp"
 
 namespace farfield::apps {
 namespace {
 namespace auth = services::auth;
 namespace flow = services::flow;
+namespace transfer = services::transfer;
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kKeyLife_s = 30LL * 86400;
@@ -34,6 +38,9 @@ struct Service::State {
   std::unique_ptr<auth::KeyRing> keys;
   std::unique_ptr<auth::Issuer> issuer;
   std::unique_ptr<auth::Access> access;
+  core::SteadyClock clock;
+  std::unique_ptr<transfer::Places> places;
+  std::unique_ptr<transfer::Tasks> transfers;
   std::unique_ptr<flow::Engine> engine;
   std::vector<net::Router::Route> routes;
   std::unique_ptr<net::Server> server;
@@ -44,12 +51,25 @@ struct Service::State {
   void open_authority(const ServeOptions& o) {
     directory = std::make_unique<auth::Directory>(*database, auth::system_unix_time);
     keys = std::make_unique<auth::KeyRing>(folder / "keys", auth::system_unix_time);
+    places = std::make_unique<transfer::Places>(*database, auth::system_unix_time);
     issuer = std::make_unique<auth::Issuer>(
-        *directory, *keys, auth::IssuerOptions{.issuer = issuer_url, .audiences = core::between_commas(o.audiences)},
+        *directory, *keys,
+        auth::IssuerOptions{.issuer = issuer_url,
+                            .audiences = core::between_commas(o.audiences),
+                            .also_audience = [this](const std::string& url) { return places->is_audience(url); }},
         auth::system_unix_time);
     access = std::make_unique<auth::Access>(*issuer);
     directory->set_public_client("farfield-cli", {});
     make_first_administrator();
+  }
+
+  void open_services(const ServeOptions& o) {
+    transfers = std::make_unique<transfer::Tasks>(*database, transfer::place_resolver(*places, *issuer), clock);
+    flow::Providers providers = flow::simple_providers();
+    providers.add("transfer", flow::urls_of("transfer"), flow::transfer_actions(*transfers));
+    providers.add("notify", flow::urls_of("notify"),
+                  flow::notify_actions({.allowed_hosts = core::between_commas(o.notify_hosts)}));
+    engine = std::make_unique<flow::Engine>(*database, std::move(providers));
   }
 
   void make_first_administrator() {
@@ -63,6 +83,7 @@ struct Service::State {
   net::Router router() {
     net::Router out;
     auth::add_routes(out, *access);
+    transfer::add_routes(out, *access, *transfers, *places);
     flow::add_routes(out, *access, *engine);
     out.get("/api/openapi.yaml",
             [](const net::Request&) { return net::Response::of(200, "application/yaml", kOpenApi); });
@@ -104,7 +125,7 @@ Service::Service(const ServeOptions& o) : state_(std::make_unique<State>()) {
   s.certificate = std::make_unique<ServiceCertificate>(o, s.folder);
   s.database = store::Database::open(o.database.empty() ? "sqlite:" + (s.folder / "farfield.db").string() : o.database);
   s.open_authority(o);
-  s.engine = std::make_unique<flow::Engine>(*s.database, flow::simple_providers());
+  s.open_services(o);
 
   net::Router router = s.router();
   s.routes = router.routes();

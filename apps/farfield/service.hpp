@@ -26,7 +26,8 @@ struct ServeOptions {
   bool tls = true;
   std::string certificate, key;           ///< empty: made in the folder
   std::string names;                      ///< of a certificate that is made, between commas
-  std::string audiences;                  ///< besides the issuer, between commas
+  std::string audiences;                  ///< besides the issuer and the places of transfers, between commas
+  std::string notify_hosts;               ///< that flows may notify although they are not public, between commas
   double requests_per_s = 200;            ///< per client address
   int io_threads = 2, handler_threads = 16;
   core::LogLevel log_level = core::LogLevel::info;

@@ -18,6 +18,9 @@ const core::BoundSchema<ServeOptions>& serve_schema() {
           {.group = "Service"});
     s.add("audiences", &ServeOptions::audiences, "whom tokens may be asked for besides this service, between commas",
           {.group = "Service"});
+    s.add("notify-hosts", &ServeOptions::notify_hosts,
+          "hosts that flows may notify although their addresses are private, and without TLS; between commas",
+          {.group = "Service"});
     s.add("tls", &ServeOptions::tls, "HTTPS; off only behind a proxy or for a test", {.group = "TLS"});
     s.add("certificate", &ServeOptions::certificate, "own certificate with its chain (PEM); none: one is made",
           {.group = "TLS"});
