@@ -12,6 +12,7 @@
 #include "farfield/net/server.hpp"
 #include "farfield/services/auth/http.hpp"
 #include "farfield/services/auth/secret.hpp"
+#include "farfield/services/flow/compute_actions.hpp"
 #include "farfield/services/flow/notify_actions.hpp"
 #include "farfield/services/flow/rest.hpp"
 #include "farfield/services/flow/simple_actions.hpp"
@@ -21,6 +22,7 @@
 namespace farfield::apps {
 namespace {
 namespace auth = services::auth;
+namespace compute = services::compute;
 namespace flow = services::flow;
 namespace transfer = services::transfer;
 namespace fs = std::filesystem;
@@ -41,6 +43,7 @@ struct Service::State {
   core::SteadyClock clock;
   std::unique_ptr<transfer::Places> places;
   std::unique_ptr<transfer::Tasks> transfers;
+  std::unique_ptr<compute::Broker> broker;
   std::unique_ptr<flow::Engine> engine;
   std::vector<net::Router::Route> routes;
   std::unique_ptr<net::Server> server;
@@ -65,7 +68,10 @@ struct Service::State {
 
   void open_services(const ServeOptions& o) {
     transfers = std::make_unique<transfer::Tasks>(*database, transfer::place_resolver(*places, *issuer), clock);
+    broker = std::make_unique<compute::Broker>(
+        *database, compute::BrokerOptions{.folder = private_folder(folder / "compute").string()});
     flow::Providers providers = flow::simple_providers();
+    providers.add("compute", flow::urls_of("compute"), flow::compute_actions(*broker, *issuer));
     providers.add("transfer", flow::urls_of("transfer"), flow::transfer_actions(*transfers));
     providers.add("notify", flow::urls_of("notify"),
                   flow::notify_actions({.allowed_hosts = core::between_commas(o.notify_hosts)}));
