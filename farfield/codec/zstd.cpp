@@ -55,4 +55,24 @@ std::vector<std::byte> zstd_encode(std::span<const std::byte> data, int level) {
   return out;
 }
 
+struct ZstdStream::State {
+  std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context{ZSTD_createDCtx(), &ZSTD_freeDCtx};
+};
+
+ZstdStream::ZstdStream() : state_(std::make_unique<State>()) {
+  if (state_->context == nullptr) throw std::bad_alloc();
+  ZSTD_DCtx_setParameter(state_->context.get(), ZSTD_d_windowLogMax, 27);
+}
+ZstdStream::~ZstdStream() = default;
+
+core::Result<ZstdStream::Step> ZstdStream::decode(std::span<const std::byte> in, std::span<std::byte> out) {
+  ZSTD_inBuffer from{in.data(), in.size(), 0};
+  ZSTD_outBuffer to{out.data(), out.size(), 0};
+  const std::size_t left = ZSTD_decompressStream(state_->context.get(), &to, &from);
+  if (ZSTD_isError(left) != 0)
+    return core::failure(ErrorCode::corrupt_data, fmt::format("Zstandard stream: {}", ZSTD_getErrorName(left)));
+  if (from.pos > 0 || to.pos > 0) at_end_ = left == 0;
+  return Step{from.pos, to.pos};
+}
+
 }  // namespace farfield::codec

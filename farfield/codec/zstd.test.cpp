@@ -42,5 +42,45 @@ TEST(Zstd, DamagedFramesAreRefused) {
   });
 }
 
+TEST(ZstdStream, DecodesPieceByPieceAndKnowsTheEnd) {
+  std::vector<std::byte> data(300000);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 2654435761U >> 15);
+  auto frames = zstd_encode(data);
+  const auto second = zstd_encode(std::span(data).first(1000));
+  frames.insert(frames.end(), second.begin(), second.end());
+  ZstdStream stream;
+  EXPECT_TRUE(stream.at_end());
+  std::vector<std::byte> out, piece(777);
+  std::span<const std::byte> in(frames);
+  for (std::size_t taken = 1, given = 1; taken + given > 0;) {
+    const auto step = stream.decode(in.first(std::min<std::size_t>(in.size(), 101)), piece);
+    ASSERT_TRUE(step);
+    taken = step->taken;
+    given = step->given;
+    in = in.subspan(taken);
+    out.insert(out.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(given));
+    if (out.size() == 1000) {
+      EXPECT_FALSE(stream.at_end());
+    }
+  }
+  EXPECT_TRUE(stream.at_end());
+  data.insert(data.end(), data.begin(), data.begin() + 1000);
+  EXPECT_EQ(out, data);
+}
+
+TEST(ZstdStream, RefusesDamageAndNoticesACut) {
+  const std::vector<std::byte> data(5000, std::byte{7});
+  auto frames = zstd_encode(data);
+  std::vector<std::byte> out(10000);
+  ZstdStream cut;
+  ASSERT_TRUE(cut.decode(std::span(frames).first(frames.size() - 1), out));
+  EXPECT_FALSE(cut.at_end());
+  frames[1] ^= std::byte{0xff};
+  ZstdStream damaged;
+  const auto step = damaged.decode(frames, out);
+  ASSERT_FALSE(step);
+  EXPECT_EQ(step.error().code(), core::ErrorCode::corrupt_data);
+}
+
 }  // namespace
 }  // namespace farfield::codec

@@ -84,6 +84,7 @@ CommandResult run_command(const std::vector<std::string>& arguments,
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_adddup2(&actions, out.end[1], STDOUT_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, err.end[1], STDERR_FILENO);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that its children can be killed with it
   ::posix_spawnattr_setpgroup(&attributes, 0);
   std::vector<std::string> args = arguments, entries = merged(environment);

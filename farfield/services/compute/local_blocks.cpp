@@ -78,6 +78,8 @@ public:
     ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, files.output().c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                        0600);
     ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+    // Nothing else: a socket that this process listens at would stay open as long as the block.
+    ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     // A session of its own, which hears signals even where this process has blocked or ignored them.
     sigset_t none, ours;
     ::sigemptyset(&none);

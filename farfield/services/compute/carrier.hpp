@@ -1,0 +1,47 @@
+#pragma once
+// What an endpoint fetches from its service, brings there, and clears away, on a thread of its own: archives of user
+// code, large outputs, folders of tasks that have ended.
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "farfield/net/tls.hpp"
+#include "farfield/services/compute/protocol.hpp"
+
+namespace farfield::services::compute {
+
+struct CarrierOptions {
+  std::string service;  ///< origin
+  std::function<std::string()> token{};
+  net::TlsTrust trust{};
+  std::string folder;   ///< of the endpoint
+};
+
+/// Thread-safe. Callbacks come on its thread; what was not begun when it ends is dropped.
+class Carrier {
+public:
+  explicit Carrier(CarrierOptions options);
+  ~Carrier();
+  Carrier(const Carrier&) = delete;
+  Carrier& operator=(const Carrier&) = delete;
+
+  /// `sha256`: 64 hexadecimal digits; false for anything else.
+  bool has_archive(const std::string& sha256) const;
+  /// `problem` is empty once the archive is there; `systems`: another try may help.
+  void fetch_archive(const std::string& sha256, std::function<void(const std::string& problem, bool systems)> done);
+  /// Tries until the service has it. `reference` is the output to be told; else `problem` says why it can never be.
+  void put_output(const std::string& block_folder, const TaskKey& key,
+                  std::function<void(const std::string& reference, const std::string& problem)> done);
+  void remove_output(const std::string& block_folder, const TaskKey& key);
+  void remove_task(const std::string& experiment, const std::string& task);
+  /// Removes folders of tasks, of blocks that are not `live`, and archives, untouched for `age_s`.
+  void sweep(std::set<std::string> live, double age_s);
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace farfield::services::compute
