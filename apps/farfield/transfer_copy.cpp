@@ -17,6 +17,7 @@
 #include "farfield/services/transfer/job.hpp"
 #include "farfield/services/transfer/local/local.hpp"
 #include "farfield/services/transfer/root.hpp"
+#include "farfield/services/transfer/xrootd/xrootd.hpp"
 
 namespace farfield::apps {
 
@@ -93,6 +94,17 @@ Place agent_place(const std::string& text, const PlaceOptions& options) {
   if (!options.token_file.empty()) agent.token = [file = options.token_file] { return token_from(file); };
   agent.client.trust.authorities = options.authority;
   return {transfer::agent_provider(std::move(agent)), path};
+}
+
+Place xrootd_place(const std::string& text, const PlaceOptions& options) {
+  const auto host = text.find("://") + 3, path = std::min(text.find('/', host), text.size());
+  // The folder above is what is exported: it exists also where the last part is to be made.
+  const fs::path whole = fs::path(path == text.size() ? "/" : text.substr(path)).lexically_normal();
+  if (!whole.has_filename() || whole == "/")
+    throw Error(ErrorCode::invalid_argument, fmt::format("\"{}\" must be roots://HOST:PORT/PATH", text));
+  transfer::XRootDPlace place{text.substr(0, path), whole.parent_path().string(), {}};
+  if (!options.token_file.empty()) place.token = [file = options.token_file] { return token_from(file); };
+  return {transfer::xrootd_provider(std::move(place)), whole.filename().string()};
 }
 
 Place local_place(const std::string& text) {
@@ -176,6 +188,7 @@ int copy(const Arguments& arguments, const Session& session) {
 
 Place parse_place(const std::string& text, const PlaceOptions& options) {
   if (text.empty()) throw Error(ErrorCode::invalid_argument, "a place is empty");
+  if (text.starts_with("roots://") || text.starts_with("root://")) return xrootd_place(text, options);
   return text.starts_with("https://") || text.starts_with("http://") ? agent_place(text, options) : local_place(text);
 }
 

@@ -19,8 +19,9 @@ struct PlaceOptions {
   std::string authority;   ///< whom to trust; empty: the system's authorities
 };
 
-/// "data/scan100" on this machine, or "https://HOST:PORT/EXPERIMENT/scan100" at an agent. A local path is confined to
-/// its folder, for a destination to the nearest one that exists. Throws `invalid_argument`, `not_found`.
+/// "data/scan100" on this machine, "https://HOST:PORT/EXPERIMENT/scan100" at an agent, or
+/// "roots://HOST:PORT/FOLDER/scan100" at an XRootD server. A local path is confined to its folder, for a destination to
+/// the nearest one that exists. Throws `invalid_argument`, `not_found`.
 Place parse_place(const std::string& text, const PlaceOptions& options);
 
 }  // namespace farfield::apps

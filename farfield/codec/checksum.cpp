@@ -1,5 +1,6 @@
 #include "farfield/codec/checksum.hpp"
 
+#include <libdeflate.h>
 #include <nmmintrin.h>
 #include <openssl/evp.h>
 
@@ -111,6 +112,17 @@ std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t previous) {
 
 std::uint32_t crc32c_combine(std::uint32_t a, std::uint32_t b, std::uint64_t length_b) {
   return multiply(shift_by(length_b), a) ^ b;
+}
+
+std::uint32_t adler32(std::span<const std::byte> data) { return libdeflate_adler32(1, data.data(), data.size()); }
+
+std::uint32_t adler32_combine(std::uint32_t a, std::uint32_t b, std::uint64_t length_b) {
+  // The low half is 1 + the sum of the bytes, the high half the sum of the low halves so far; both modulo 65521.
+  constexpr std::uint64_t kModulus = 65521;
+  const std::uint64_t low_a = a & 0xffffU, low_b = b & 0xffffU, high_a = a >> 16, high_b = b >> 16;
+  const std::uint64_t low = (low_a + low_b + kModulus - 1) % kModulus;
+  const std::uint64_t high = (high_a + high_b + (length_b % kModulus) * ((low_a + kModulus - 1) % kModulus)) % kModulus;
+  return static_cast<std::uint32_t>(high << 16 | low);
 }
 
 }  // namespace farfield::codec

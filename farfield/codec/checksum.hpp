@@ -1,5 +1,5 @@
 #pragma once
-// SHA-256 (identity of files, provenance) and CRC-32C (fast damage check).
+// SHA-256 (identity of files, provenance), CRC-32C (fast damage check), Adler-32 (for XRootD).
 
 #include <cstddef>
 #include <cstdint>
@@ -33,5 +33,9 @@ std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t previous = 0
 
 /// The CRC-32C of A followed by B from that of each and the length of B: pieces may be summed in any order.
 std::uint32_t crc32c_combine(std::uint32_t a, std::uint32_t b, std::uint64_t length_b);
+
+/// Adler-32 (RFC 1950): weak, but what XRootD servers offer.
+std::uint32_t adler32(std::span<const std::byte> data);
+std::uint32_t adler32_combine(std::uint32_t a, std::uint32_t b, std::uint64_t length_b);
 
 }  // namespace farfield::codec

@@ -46,6 +46,18 @@ TEST(Crc32c, LongDataEqualsTheDefinition) {
     EXPECT_EQ(crc32c(std::span(data).subspan(cut), crc32c(std::span(data).first(cut))), ~expected) << cut;
 }
 
+TEST(Adler32, KnownAnswersAndPieces) {
+  const auto bytes = [](const std::string& text) { return std::as_bytes(std::span(text)); };
+  EXPECT_EQ(adler32({}), 1U);
+  EXPECT_EQ(adler32(bytes("Wikipedia")), 0x11e60398U);
+  std::string text(200'000, '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(255 - i % 7);
+  for (const std::size_t cut : {std::size_t{0}, std::size_t{1}, std::size_t{65521}, std::size_t{65536}, text.size()})
+    EXPECT_EQ(adler32_combine(adler32(bytes(text.substr(0, cut))), adler32(bytes(text.substr(cut))), text.size() - cut),
+              adler32(bytes(text)))
+        << cut;
+}
+
 TEST(Crc32c, CombinesPieces) {
   const auto data = testing::random_bytes(100000, 4);
   for (const std::size_t cut : {0UL, 1UL, 4096UL, 65537UL, 100000UL}) {

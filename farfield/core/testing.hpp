@@ -15,8 +15,10 @@ namespace farfield::core::testing {
 /// A folder of its own per test, removed at the end.
 class TemporaryFolder {
 public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "farfield_test_XXXXXX").string();
+  /// In `inside`, or where the system keeps temporary files.
+  explicit TemporaryFolder(const std::filesystem::path& inside = {}) {
+    const auto parent = inside.empty() ? std::filesystem::temp_directory_path() : inside;
+    std::string name = (parent / "farfield_test_XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
     path_ = name;
   }

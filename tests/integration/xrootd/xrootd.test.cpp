@@ -1,184 +1,32 @@
 // A real XRootD server with the SciTokens plug-in takes this issuer's tokens: for the experiment and the action that
-// they name, and nothing else. Packages: xrootd-server xrootd-scitokens-plugins xrootd-plugins.
+// they name, and nothing else. And it is a place of transfers.
 
-#include <cjose/base64.h>
-#include <dlfcn.h>
-#include <fmt/format.h>
-#include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
-#include <openssl/pem.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "tests/integration/xrootd/xrootd_server.hpp"
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
-#include <thread>
-
-#include "farfield/core/testing.hpp"
-#include "farfield/net/client.hpp"
-#include "farfield/services/auth/testing.hpp"
+#include "farfield/services/transfer/provider_conformance.hpp"
+#include "farfield/services/transfer/xrootd/xrootd.hpp"
 
 namespace farfield::tests {
 namespace {
-namespace fs = std::filesystem;
-namespace auth = services::auth;
 
-constexpr const char* kAudience = "https://xrootd.test";
-constexpr const char* kMine = "2026-1-Garcia-1";
-constexpr const char* kOther = "2026-1-Other-2";
-
-std::string decoded(const std::string& text) {
-  std::uint8_t* out = nullptr;
-  std::size_t length = 0;
-  if (!cjose_base64url_decode(text.data(), text.size(), &out, &length, nullptr)) return {};
-  std::string result(reinterpret_cast<const char*>(out), length);
-  std::free(out);
-  return result;
-}
-
-/// A public key of the set in the form that libscitokens stores.
-std::string pem(const nlohmann::json& jwk) {
-  const std::string point = "\x04" + decoded(jwk["x"]) + decoded(jwk["y"]);
-  OSSL_PARAM_BLD* builder = OSSL_PARAM_BLD_new();
-  OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, "P-256", 0);
-  OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point.data(), point.size());
-  OSSL_PARAM* parameters = OSSL_PARAM_BLD_to_param(builder);
-  EVP_PKEY_CTX* context = EVP_PKEY_CTX_new_from_name(nullptr, "EC", nullptr);
-  EVP_PKEY* key = nullptr;
-  EVP_PKEY_fromdata_init(context);
-  EVP_PKEY_fromdata(context, &key, EVP_PKEY_PUBLIC_KEY, parameters);
-  BIO* bio = BIO_new(BIO_s_mem());
-  PEM_write_bio_PUBKEY(bio, key);
-  char* data = nullptr;
-  const long n = BIO_get_mem_data(bio, &data);
-  std::string text(data, static_cast<std::size_t>(n));
-  BIO_free(bio);
-  EVP_PKEY_free(key);
-  EVP_PKEY_CTX_free(context);
-  OSSL_PARAM_free(parameters);
-  OSSL_PARAM_BLD_free(builder);
-  return text;
-}
-
-std::uint16_t free_port() {
-  const int s = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ::bind(s, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  socklen_t size = sizeof address;
-  ::getsockname(s, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(s);
-  return ntohs(address.sin_port);
+/// One server for all tests of this program.
+XRootDServer& xrootd() {
+  static XRootDServer server;
+  return server;
 }
 
 class XRootD : public ::testing::Test {
 protected:
   void SetUp() override {
-    const std::string why = start();
-    if (!why.empty()) FARFIELD_SKIP(why);
+    if (const auto& why = xrootd().why_not(); !why.empty()) FARFIELD_SKIP(why);
   }
-  void TearDown() override {
-    if (server > 0) {
-      ::kill(server, SIGTERM);
-      ::waitpid(server, nullptr, 0);
-    }
+  static std::string token(const std::string& scope, const std::string& audience = kAudience, std::int64_t age_s = 0) {
+    return xrootd().token(scope, audience, age_s);
   }
-
-  /// Empty, or why there is no server.
-  std::string start() {
-    if (::access("/usr/bin/xrootd", X_OK) != 0) return "xrootd is not installed";
-    void* library = ::dlopen("libSciTokens.so.0", RTLD_NOW);
-    using Store = int (*)(const char*, const char*, const char*, char**);
-    const auto store =
-        library == nullptr ? nullptr : reinterpret_cast<Store>(::dlsym(library, "scitoken_store_public_ec_key"));
-    if (store == nullptr) return "libSciTokens is not installed";
-
-    const fs::path root = folder.path();
-    for (const auto* name : {"cache", "adm"}) fs::create_directories(root / name);
-    for (const auto* experiment : {kMine, kOther}) {
-      fs::create_directories(root / "data/experiments" / experiment);
-      std::ofstream(root / "data/experiments" / experiment / "scan.dat") << std::string(100'000, 'x') << experiment;
-    }
-    // The keys as if libscitokens had fetched them: no network is needed.
-    ::setenv("XDG_CACHE_HOME", (root / "cache").c_str(), 1);
-    const auto set = nlohmann::json::parse(keys.jwks())["keys"][0];
-    char* error = nullptr;
-    if (store(auth::testing::kIssuer, set["kid"].get<std::string>().c_str(), pem(set).c_str(), &error) != 0)
-      return fmt::format("libSciTokens does not take the key: {}", error == nullptr ? "" : error);
-    net::make_self_signed({root / "host.pem", root / "host.key"}, {"127.0.0.1", "localhost"});
-    std::ofstream(root / "scitokens.cfg") << fmt::format(
-        "[Global]\naudience = {}\n[Issuer farfield]\nissuer = {}\nbase_path = /\n", kAudience, auth::testing::kIssuer);
-    port = free_port();
-    std::ofstream(root / "xrootd.cfg") << fmt::format(
-        "xrd.port {}\nxrd.network nodnr\nxrd.tls {}/host.pem {}/host.key\nxrd.tlsca certfile {}/host.pem\n"
-        "all.adminpath {}/adm\nall.pidpath {}/adm\noss.localroot {}/data\nall.export /experiments\n"
-        "ofs.authorize 1\nofs.authlib libXrdAccSciTokens.so config={}/scitokens.cfg\n"
-        "xrd.protocol XrdHttp:{} libXrdHttp.so\nhttp.header2cgi Authorization authz\n",
-        free_port(), root.string(), root.string(), root.string(), root.string(), root.string(), root.string(),
-        root.string(), port);
-    fs::permissions(root, fs::perms(0755));
-    // xrootd does not run as root.
-    const bool super = ::geteuid() == 0;
-    if (super && std::system(fmt::format("chown -R nobody:nogroup {}", root.string()).c_str()) != 0)
-      return "no account named nobody";
-    server = ::fork();
-    if (server == 0) {
-      ::setenv("HOME", root.c_str(), 1);
-      const std::string config = root / "xrootd.cfg", log = root / "xrootd.log";
-      if (super)
-        ::execl("/usr/bin/setpriv", "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "xrootd", "-n",
-                "t", "-l", log.c_str(), "-c", config.c_str(), nullptr);
-      else ::execl("/usr/bin/xrootd", "xrootd", "-n", "t", "-l", log.c_str(), "-c", config.c_str(), nullptr);
-      ::_exit(127);
-    }
-    for (int i = 0; i < 400; ++i) {
-      try {
-        request("GET", kMine, "");
-        return {};
-      } catch (const core::Error&) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      }
-    }
-    std::ostringstream log;
-    for (const auto& entry : fs::recursive_directory_iterator(root))
-      if (entry.path().extension() == ".log") log << std::ifstream(entry.path()).rdbuf();
-    return "xrootd does not answer: " + log.str();
+  static net::ClientResponse request(const std::string& method, const std::string& experiment, const std::string& with,
+                                     const std::string& name = "scan.dat") {
+    return xrootd().request(method, experiment, with, name);
   }
-
-  net::ClientResponse request(const std::string& method, const std::string& experiment, const std::string& token,
-                              const std::string& name = "scan.dat") {
-    net::Client client(fmt::format("https://127.0.0.1:{}", port), {.trust = {folder.path() / "host.pem"}});
-    net::ClientRequest out{.method = method, .target = fmt::format("/experiments/{}/{}", experiment, name)};
-    if (!token.empty()) out.headers.add("Authorization", "Bearer " + token);
-    if (method == "PUT") out.body = "new";
-    return client.send(out);
-  }
-  /// A token as the issuer signs it.
-  std::string token(const std::string& scope, const std::string& audience = kAudience, std::int64_t age_s = 0) {
-    auth::Claims claims;
-    claims.issuer = auth::testing::kIssuer;
-    claims.subject = "user:garcia";
-    claims.audience = audience;
-    claims.id = auth::random_hex(16);
-    claims.issued_s = auth::system_unix_time() - age_s;
-    claims.expires_s = claims.issued_s + auth::kLongestLife_s;
-    claims.scopes = auth::parse_scopes(scope).value();
-    return keys.sign(auth::claims_json(claims));
-  }
-
-  store::testing::TemporaryFolder folder, keys_folder;
-  auth::KeyRing keys{keys_folder.path() / "keys", auth::system_unix_time};
-  std::uint16_t port = 0;
-  pid_t server = 0;
 };
 
 TEST_F(XRootD, TakesTokensForWhatTheyNameAndNothingElse) {
@@ -189,7 +37,7 @@ TEST_F(XRootD, TakesTokensForWhatTheyNameAndNothingElse) {
   EXPECT_EQ(own.body, std::string(100'000, 'x') + kMine);
   EXPECT_EQ(request("GET", kMine, token(read + "/scan.dat")).status, 200);
   EXPECT_TRUE(request("PUT", kMine, token(read + " " + write), "new.dat").ok());
-  EXPECT_EQ(fs::file_size(folder.path() / "data/experiments" / kMine / "new.dat"), 3U);
+  EXPECT_EQ(fs::file_size(xrootd().data(kMine) / "new.dat"), 3U);
 
   const auto refused = [](const net::ClientResponse& response) {
     return response.status == 403 || response.status == 401;
@@ -201,10 +49,67 @@ TEST_F(XRootD, TakesTokensForWhatTheyNameAndNothingElse) {
   EXPECT_TRUE(refused(request("GET", kMine, "")));
   EXPECT_TRUE(refused(request("GET", kMine, token(read, "https://other.test"))));
   EXPECT_TRUE(refused(request("GET", kMine, token(read, kAudience, 3600))));
-  auth::KeyRing thief(keys_folder.path() / "thief", auth::system_unix_time);
+  const core::testing::TemporaryFolder keys_folder;
+  auth::KeyRing thief(keys_folder / "thief", auth::system_unix_time);
   EXPECT_TRUE(refused(request("GET", kMine, thief.sign(auth::claims_json({})))));
-  EXPECT_FALSE(fs::exists(folder.path() / "data/experiments" / kMine / "other.dat"));
+  EXPECT_FALSE(fs::exists(xrootd().data(kMine) / "other.dat"));
+}
+
+std::unique_ptr<services::transfer::Provider> place(const fs::path& folder, const std::string& scope) {
+  const fs::path below = fs::relative(folder, xrootd().data(""));
+  return services::transfer::xrootd_provider(
+      {xrootd().roots(), "/experiments/" + below.string(), [scope] { return xrootd().token(scope); }});
+}
+
+TEST_F(XRootD, TokensCountAtEachRequest) {
+  using core::ErrorCode;
+  using services::transfer::testing::caught;
+  const std::string read = fmt::format("read:/experiments/{}", kMine);
+  const auto mine = place(xrootd().data(kMine), read);
+  EXPECT_EQ(mine->stat("scan.dat")->version.size_bytes, 100'015);
+  EXPECT_EQ(caught([&] { mine->make_folder("new"); }).code, ErrorCode::forbidden);
+  EXPECT_EQ(caught([&] { mine->remove("scan.dat"); }).code, ErrorCode::forbidden);
+  const auto other = place(xrootd().data(kOther), read);
+  const auto refused = caught([&] { other->open("scan.dat"); });
+  EXPECT_EQ(refused.code, ErrorCode::forbidden);
+  EXPECT_EQ(refused.text.find("eyJ"), std::string::npos) << refused.text;  // no token in a message
+  const auto nobody =
+      services::transfer::xrootd_provider({xrootd().roots(), fmt::format("/experiments/{}", kMine), {}});
+  EXPECT_EQ(caught([&] { nobody->open("scan.dat"); }).code, ErrorCode::forbidden);
+  EXPECT_EQ(caught([&] { mine->open("a?authz=x"); }).code, ErrorCode::unsupported);
+  for (const auto* origin : {"http://127.0.0.1:1", "roots://", "roots://127.0.0.1:1/path", "file:///etc"})
+    EXPECT_EQ(caught([&] { services::transfer::xrootd_provider({origin, "/experiments", {}}); }).code,
+              ErrorCode::invalid_argument)
+        << origin;
+  const auto away = services::transfer::xrootd_provider({"root://127.0.0.1:1", "/experiments", {}});
+  EXPECT_EQ(caught([&] { away->stat("x"); }).code, ErrorCode::unavailable);
 }
 
 }  // namespace
 }  // namespace farfield::tests
+
+namespace farfield::services::transfer::conformance {
+namespace {
+
+INSTANTIATE_TEST_SUITE_P(XRootD, ProviderConformance,
+                         ::testing::Values(Case{
+                             .name = "roots",
+                             .make =
+                                 [](const fs::path& root, Servers&) {
+                                   return tests::place(
+                                       root, fmt::format("read:/experiments/{0} write:/experiments/{0}", tests::kMine));
+                                 },
+                             .sets_times = false,
+                             .knows_links = false,
+                             .inside = [] { return tests::xrootd().data(tests::kMine); },
+                             .why_not = [] { return tests::xrootd().why_not(); },
+                             .hand_over =
+                                 [](const fs::path& path) {
+                                   if (::geteuid() != 0) return;
+                                   ASSERT_EQ(std::system(fmt::format("chown nobody:nogroup {}", path.string()).c_str()),
+                                             0);
+                                 }}),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace farfield::services::transfer::conformance
