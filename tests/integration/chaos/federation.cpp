@@ -1,0 +1,274 @@
+#include "tests/integration/chaos/federation.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+
+#include "farfield/net/url.hpp"
+
+namespace farfield::chaos {
+namespace {
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using nlohmann::json;
+using testing_network::Relay;
+
+constexpr const char* kIssuer = "https://farfield.test";
+
+std::string contents(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+/// Nobody listens at it just now. Numbers below those that the kernel gives to connections.
+std::uint16_t free_port() {
+  static std::uint16_t next = static_cast<std::uint16_t>(12000 + ::getpid() % 10000);
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint16_t port = next++;
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in name{};
+    name.sin_family = AF_INET;
+    name.sin_port = htons(port);
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const bool free = ::bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0;
+    ::close(fd);
+    if (free) return port;
+  }
+  throw std::runtime_error("no free port");
+}
+
+std::string url_of(std::uint16_t port) { return fmt::format("https://127.0.0.1:{}", port); }
+
+}  // namespace
+
+Facility::Facility(fs::path folder, const FacilityOptions& options)
+    : folder_(std::move(folder)),
+      options_(options),
+      admin_{"admin", "", folder_ / "config-admin"},
+      user_{"garcia", "correct horse battery staple", folder_ / "config-garcia"},
+      service_port_(free_port()),
+      beamline_port_(free_port()),
+      cluster_port_(free_port()) {
+  for (const auto* part : {"home", "logs", "secrets"}) fs::create_directories(folder_ / part);
+  for (const auto* side : {"beamline", "cluster"}) fs::create_directories(root(side));
+  supervisor_ = std::make_unique<Supervisor>(folder_ / "logs");
+  to_service_ = std::make_unique<Relay>(testing_network::Address{.port = service_port_}, testing_network::Weather{},
+                                        options.seed);
+  // Slow enough that accidents meet files under way.
+  const testing_network::Weather slow{.delay_s = 0.005, .bytes_per_s = 2e6};
+  to_beamline_ = std::make_unique<Relay>(testing_network::Address{.port = beamline_port_}, slow, options.seed + 1);
+  to_cluster_ = std::make_unique<Relay>(testing_network::Address{.port = cluster_port_}, slow, options.seed + 2);
+  std::vector<std::string> command{options_.program,   "serve",
+                                   "--folder",         folder_ / "service",
+                                   "--port",           std::to_string(service_port_),
+                                   "--issuer",         kIssuer,
+                                   "--requests-per-s", "0"};
+  if (!options_.database.empty()) command.insert(command.end(), {"--database", options_.database});
+  supervisor_->start({"service", command, environment(admin_)});
+  const auto up = [&] {
+    if (!fs::exists(folder_ / "service/certificate.pem") || !fs::exists(folder_ / "service/admin-password"))
+      return false;
+    try {
+      net::Client client(url_of(service_port_), {.trust = {folder_ / "service/certificate.pem"}});
+      return client.send({.target = "/api/v1/health"}).ok();
+    } catch (const core::Error&) {
+      return false;
+    }
+  };
+  if (!becomes(up, 60s))
+    throw std::runtime_error("the service does not answer: " + contents(folder_ / "logs/service.log"));
+  admin_.password = contents(folder_ / "service/admin-password");
+  while (!admin_.password.empty() && admin_.password.back() == '\n') admin_.password.pop_back();
+  log_in(admin_);
+  call("POST", "/api/v1/users", {{"id", user_.name}, {"name", "Garcia"}, {"password", user_.password}}, true);
+  call("POST", "/api/v1/experiments", {{"id", kExperiment}, {"owner", "user:" + user_.name}}, true);
+  log_in(user_);
+}
+
+Facility::~Facility() = default;
+
+std::vector<Relay*> Facility::networks() { return {to_service_.get(), to_beamline_.get(), to_cluster_.get()}; }
+
+std::map<std::string, std::string> Facility::environment(const Person& person) const {
+  return {{"HOME", folder_ / "home"}, {"XDG_CONFIG_HOME", person.config}, {"XDG_CACHE_HOME", folder_ / "cache"}};
+}
+
+bool Facility::becomes(const std::function<bool()>& what, std::chrono::seconds limit) {
+  const auto last = std::chrono::steady_clock::now() + limit;
+  while (!what()) {
+    if (std::chrono::steady_clock::now() > last) return false;
+    supervisor_->tend_for(50ms);
+  }
+  return true;
+}
+
+Facility::Answer Facility::farfield(const std::vector<std::string>& arguments, std::chrono::seconds limit) {
+  return run(arguments, user_, limit);
+}
+
+Facility::Answer Facility::run(const std::vector<std::string>& arguments, const Person& person,
+                               std::chrono::seconds limit, const std::function<void(const Answer&)>& watch) {
+  std::vector<std::string> words{options_.program}, variables;
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  for (char** v = environ; *v != nullptr; ++v)
+    if (std::string_view(*v).substr(0, 9) != "FARFIELD_") variables.emplace_back(*v);
+  for (const auto& [name, value] : environment(person)) variables.push_back(fmt::format("{}={}", name, value));
+  const auto pointers = [](std::vector<std::string>& of) {
+    std::vector<char*> out;
+    for (auto& one : of) out.push_back(one.data());
+    out.push_back(nullptr);
+    return out;
+  };
+  std::array<std::array<int, 2>, 2> pipes{};
+  for (auto& one : pipes)
+    if (::pipe2(one.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, pipes[0][1], 1);
+  posix_spawn_file_actions_adddup2(&actions, pipes[1][1], 2);
+  auto argv = pointers(words), env = pointers(variables);
+  pid_t pid = -1;
+  const int failed = ::posix_spawn(&pid, words[0].c_str(), &actions, nullptr, argv.data(), env.data());
+  posix_spawn_file_actions_destroy(&actions);
+  for (auto& one : pipes) ::close(one[1]);
+  if (failed != 0) throw std::runtime_error("cannot start " + words[0]);
+  Answer answer;
+  std::array<pollfd, 2> open{{{pipes[0][0], POLLIN, 0}, {pipes[1][0], POLLIN, 0}}};
+  const auto last = std::chrono::steady_clock::now() + limit;
+  bool killed = false;
+  while (open[0].fd >= 0 || open[1].fd >= 0) {
+    if (!killed && std::chrono::steady_clock::now() > last) {
+      ::kill(pid, SIGKILL);
+      killed = true;
+    }
+    ::poll(open.data(), open.size(), 100);
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (open[i].fd < 0 || open[i].revents == 0) continue;
+      std::array<char, 4096> buffer{};
+      const auto n = ::read(open[i].fd, buffer.data(), buffer.size());
+      if (n <= 0) open[i].fd = -1;
+      else (i == 0 ? answer.out : answer.err).append(buffer.data(), static_cast<std::size_t>(n));
+      if (watch) watch(answer);
+    }
+  }
+  for (auto& one : pipes) ::close(one[0]);
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  if (WIFEXITED(status)) answer.exit_code = WEXITSTATUS(status);
+  if (killed) answer.err += "\n(killed: no end in time)";
+  return answer;
+}
+
+void Facility::log_in(const Person& person) {
+  bool approved = false;
+  const auto answer =
+      run({"login", url_of(to_service_->port()), "--authority", folder_ / "service/certificate.pem"}, person, 60s,
+          [&](const Answer& so_far) {
+            const auto at = so_far.err.find("code ");
+            if (approved || at == std::string::npos || so_far.err.find('\n', at) == std::string::npos) return;
+            approved = true;
+            const std::string code = so_far.err.substr(at + 5, so_far.err.find('\n', at) - at - 5);
+            net::Client browser(url_of(service_port_), {.trust = {folder_ / "service/certificate.pem"}});
+            browser.send(
+                {.method = "POST",
+                 .target = "/device",
+                 .headers = {{"Content-Type", "application/x-www-form-urlencoded"}},
+                 .body = net::format_query(
+                     {{"code", code}, {"user", person.name}, {"password", person.password}, {"decision", "approve"}})});
+          });
+  if (answer.exit_code != 0) throw std::runtime_error("login of " + person.name + ": " + answer.err);
+}
+
+/// As the program keeps it; `whoami` has it renewed when it ends soon.
+std::string Facility::token(const Person& person) {
+  const auto kept = json::parse(contents(person.config / "farfield/credentials.json"), nullptr, false);
+  if (!kept.is_object()) throw std::runtime_error(person.name + " is not logged in");
+  const auto& service = kept.at("services").at(kept.at("last").get<std::string>());
+  return service.at("access_token");
+}
+
+json Facility::call(const std::string& method, const std::string& target, const json& body, bool as_administrator) {
+  const Person& person = as_administrator ? admin_ : user_;
+  std::string problem;
+  for (int i = 0; i < 100; ++i) {
+    supervisor_->tend();
+    try {
+      net::Client client(url_of(service_port_), {.trust = {folder_ / "service/certificate.pem"}});
+      net::ClientRequest request{.method = method, .target = target};
+      request.headers = {{"Authorization", "Bearer " + token(person)}};
+      if (!body.is_null()) {
+        request.headers.set("Content-Type", "application/json");
+        request.body = body.dump();
+      }
+      const auto response = client.send(request);
+      if (response.ok()) return response.body.empty() ? json() : json::parse(response.body);
+      problem = fmt::format("{} {}: {} {}", method, target, response.status, response.body);
+      if (response.status == 401) run({"whoami"}, person, 60s);  // has the token renewed
+      else if (response.status < 500) break;
+    } catch (const core::Error& e) {
+      problem = fmt::format("{} {}: {}", method, target, e.what());
+    }
+    supervisor_->tend_for(200ms);
+  }
+  throw std::runtime_error(problem);
+}
+
+fs::path Facility::identity(const std::string& name, const std::vector<std::string>& scopes) {
+  const auto made = call("POST", "/api/v1/services", {{"id", name}, {"scopes", scopes}}, true);
+  const fs::path file = folder_ / "secrets" / name;
+  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const std::string secret = made.at("client_secret").get<std::string>() + "\n";
+  if (fd < 0 || ::write(fd, secret.data(), secret.size()) != static_cast<ssize_t>(secret.size()))
+    throw std::runtime_error("cannot write " + file.string());
+  ::close(fd);
+  return file;
+}
+
+/// What agents and endpoints are told of the service.
+std::vector<std::string> Facility::service_options(const std::string& identity) const {
+  return {"--service",     url_of(to_service_->port()),
+          "--authority",   folder_ / "service/certificate.pem",
+          "--issuer",      kIssuer,
+          "--identity",    identity,
+          "--secret-file", folder_ / "secrets" / identity};
+}
+
+void Facility::start_agents() {
+  for (const auto& [side, port, relay] : {std::tuple{"beamline", beamline_port_, to_beamline_.get()},
+                                          std::tuple{"cluster", cluster_port_, to_cluster_.get()}}) {
+    identity(side, {"transfer.agent"});
+    std::vector<std::string> command{options_.program,
+                                     "agent",
+                                     "start",
+                                     "--root",
+                                     folder_ / side,
+                                     "--folder",
+                                     folder_ / (std::string("agent-") + side),
+                                     "--port",
+                                     std::to_string(port),
+                                     "--url",
+                                     url_of(relay->port())};
+    const auto service = service_options(side);
+    command.insert(command.end(), service.begin(), service.end());
+    supervisor_->start({std::string("agent-") + side, command, environment(admin_)});
+  }
+  const auto known = [&] { return call("GET", "/api/v1/places").at("places").size() == 2; };
+  if (!becomes(known, 60s)) throw std::runtime_error("the agents do not register");
+}
+
+}  // namespace farfield::chaos
