@@ -7,7 +7,6 @@
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/flow_options.hpp"
 #include "farfield/services/flow/schema.hpp"
-#include "farfield/services/flow/simple_actions.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -66,11 +65,8 @@ int validate(const Arguments& arguments, const Session&) {
 
 int deploy(const Arguments& arguments, const Session&) {
   const auto options = deploy_schema().make(part(arguments.given, deploy_schema()));
-  const auto database = open_database(arguments);
-  flow::Engine engine(*database, flow::simple_providers(), flow::Engine::Recover::none);
-  flow::FlowRecord record;
-  record.id = options.flow;
-  const auto deployed = deploy_file(engine, arguments.inputs.at(0), options.title, options.schema, options.flow);
+  const auto host = open_flow_host(arguments);
+  const auto deployed = deploy_file(*host, arguments.inputs.at(0), options.title, options.schema, options.flow);
   if (options.json)
     fmt::print(
         "{}\n",
@@ -91,7 +87,7 @@ Command flow_deploy_command() {
   return {{"flow", "deploy"},
           "check a flow's definition and store it; prints its id",
           {"FILE"},
-          {deploy_schema(), database_schema()},
+          {deploy_schema(), host_schema()},
           deploy};
 }
 

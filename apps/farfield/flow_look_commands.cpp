@@ -1,15 +1,13 @@
-// farfield flow list | show | log | report: reads the database
+// farfield flow list | show | log | report
 
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/flow_options.hpp"
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/services/flow/timestamp.hpp"
-#include "farfield/services/flow/visible.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -101,10 +99,9 @@ Json as_json(const flow::RunRecord& run) {
 
 int list(const Arguments& arguments, const Session&) {
   const auto options = list_schema().make(part(arguments.given, list_schema()));
-  const auto database = open_database(arguments);
-  const flow::Records records(*database);
+  const auto host = open_flow_host(arguments);
   if (options.flows) {
-    for (const auto& one : records.flows(page_of(options))) {
+    for (const auto& one : host->flows(page_of(options))) {
       if (options.json)
         fmt::print("{}\n", Json{{"message_type", "flow"},
                                 {"id", one.id},
@@ -116,7 +113,7 @@ int list(const Arguments& arguments, const Session&) {
     }
     return core::kExitOk;
   }
-  for (const auto& run : records.runs(page_of(options))) {
+  for (const auto& run : host->runs(page_of(options))) {
     if (options.json) fmt::print("{}\n", as_json(run).dump());
     else
       fmt::print("{}  {:<9}  {:.19}  {:<20} {}\n", run.id, flow::name_of(run.status),
@@ -144,64 +141,49 @@ void print_event(const flow::StoredEvent& event, const std::string& run, bool js
   fmt::print("{:>5}  {}  {:<16}{}\n", event.number, flow::format_timestamp(event.at_s), event.kind, rest);
 }
 
-std::shared_ptr<const flow::Machine> machine_of(const flow::Records& records, const flow::RunRecord& run) {
-  return flow::parse_definition(records.flow(run.flow_id, run.flow_version).definition);
-}
-
 int log(const Arguments& arguments, const Session&) {
   const auto options = log_schema().make(part(arguments.given, log_schema()));
-  const auto database = open_database(arguments);
-  const flow::Records records(*database);
-  const auto run = records.run(arguments.inputs.at(0));
-  for (const auto& event : flow::visible_events(records.events(run.id), *machine_of(records, run)))
-    print_event(event, run.id, options.json);
+  const std::string& id = arguments.inputs.at(0);
+  for (const auto& event : open_flow_host(arguments)->log(id)) print_event(event, id, options.json);
   return core::kExitOk;
 }
 
 int show(const Arguments& arguments, const Session& session) {
   const auto options = show_schema().make(part(arguments.given, show_schema()));
-  const auto database = open_database(arguments);
-  const flow::Records records(*database);
-  auto run = records.run(arguments.inputs.at(0));
-  const auto print = [&] {
-    if (options.json) {
-      fmt::print("{}\n", as_json(run).dump());
-      return;
-    }
-    const Json fields = as_json(run);
-    for (const auto& [name, value] : fields.items())
-      if (name != "message_type" && !value.empty() && value != "")
-        fmt::print("{:<13} {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
-  };
-  if (!options.watch) {
-    print();
+  const std::string& id = arguments.inputs.at(0);
+  const auto host = open_flow_host(arguments);
+  flow::RunRecord run;
+  if (options.watch) {
+    run = host->follow(
+        id, 0,
+        [&](const flow::StoredEvent& event) {
+          print_event(event, id, options.json);
+          std::fflush(stdout);
+        },
+        session.stop);
+  } else {
+    run = host->run(id);
+  }
+  if (options.json) {
+    fmt::print("{}\n", as_json(run).dump());
     return core::kExitOk;
   }
-  const auto machine = machine_of(records, run);
-  for (std::int64_t seen = 0;;) {
-    run = records.run(run.id);
-    for (const auto& event : flow::visible_events(records.events(run.id, seen), *machine)) {
-      print_event(event, run.id, options.json);
-      seen = event.number;
-    }
-    std::fflush(stdout);
-    if (run.status != flow::RunStatus::active || session.stop.stop_requested()) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  }
-  print();
+  const Json fields = as_json(run);
+  for (const auto& [name, value] : fields.items())
+    if (name != "message_type" && !value.empty() && value != "")
+      fmt::print("{:<13} {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
   return core::kExitOk;
 }
 
 int report(const Arguments& arguments, const Session&) {
   const auto options = report_schema().make(part(arguments.given, report_schema()));
-  const auto database = open_database(arguments);
-  const flow::Records records(*database);
+  const auto host = open_flow_host(arguments);
   std::vector<flow::RunRecord> runs;
-  if (!arguments.inputs.empty()) runs.push_back(records.run(arguments.inputs[0]));
-  else runs = records.runs(page_of(options));
+  if (!arguments.inputs.empty()) runs.push_back(host->run(arguments.inputs[0]));
+  else runs = host->runs(page_of(options));
   if (runs.empty()) throw Error(ErrorCode::not_found, "no run fits");
   std::vector<flow::RunTimes> times;
-  for (const auto& run : runs) times.push_back(flow::run_times(run, records.events(run.id)));
+  for (const auto& run : runs) times.push_back(host->times(run));
   if (options.json) {
     for (const auto& t : times)
       fmt::print("{}\n", Json{{"message_type", "times"},
@@ -229,23 +211,23 @@ int report(const Arguments& arguments, const Session&) {
 }  // namespace
 
 Command flow_list_command() {
-  return {{"flow", "list"}, "runs, newest first, or flows", {}, {list_schema(), database_schema()}, list};
+  return {{"flow", "list"}, "runs, newest first, or flows", {}, {list_schema(), host_schema()}, list};
 }
 Command flow_show_command() {
-  return {{"flow", "show"}, "one run: its status and where it is", {"RUN"}, {show_schema(), database_schema()}, show};
+  return {{"flow", "show"}, "one run: its status and where it is", {"RUN"}, {show_schema(), host_schema()}, show};
 }
 Command flow_log_command() {
   return {{"flow", "log"},
           "every event of a run; private parameters are left out",
           {"RUN"},
-          {log_schema(), database_schema()},
+          {log_schema(), host_schema()},
           log};
 }
 Command flow_report_command() {
   return {{"flow", "report"},
           "where the time of runs went: incoming, compute, outgoing, others",
           {"[RUN]"},
-          {report_schema(), database_schema()},
+          {report_schema(), host_schema()},
           report};
 }
 

@@ -1,22 +1,11 @@
 #pragma once
 // What the commands about flows share.
 
-#include <memory>
 #include <string>
 
-#include "apps/farfield/command.hpp"
-#include "farfield/services/flow/engine.hpp"
-#include "farfield/services/flow/report.hpp"
+#include "apps/farfield/flow_host.hpp"
 
 namespace farfield::apps {
-
-struct DatabaseOptions {
-  std::string database;
-};
-const core::BoundSchema<DatabaseOptions>& database_schema();
-
-/// The database of --database, or a SQLite file of this user's own; its folder is made.
-std::unique_ptr<store::Database> open_database(const Arguments& arguments);
 
 /// A text file of at most 16 MiB. Throws `not_found`, `io`, `resource_exhausted`.
 std::string read_text(const std::string& path);
@@ -25,7 +14,7 @@ std::string read_text(const std::string& path);
 std::string user_name();
 
 /// Deploys a file; `title` empty: the name of the file; `flow` empty: a new flow.
-services::flow::FlowRecord deploy_file(services::flow::Engine& engine, const std::string& file, std::string title,
+services::flow::FlowRecord deploy_file(FlowHost& host, const std::string& file, std::string title,
                                        const std::string& schema_file, const std::string& flow);
 
 /// The break-down of each run as a bar, as SVG.

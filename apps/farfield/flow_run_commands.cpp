@@ -1,15 +1,13 @@
-// farfield flow run | resume | cancel: with an engine in this process
+// farfield flow run | resume | cancel
 
 #include <fmt/format.h>
 
-#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/flow_options.hpp"
 #include "farfield/core/text.hpp"
 #include "farfield/services/flow/dry_run.hpp"
-#include "farfield/services/flow/simple_actions.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -76,39 +74,32 @@ int outcome(const flow::RunRecord& run, bool json) {
   }
 }
 
-/// Follows the run until it ends or the user interrupts; an interrupted run stays active and can be resumed.
-int follow(flow::Engine& engine, const std::string& id, const Session& session, bool json) {
-  while (true) {
-    const flow::RunRecord run = engine.wait(id, 0.3);
-    if (run.status != flow::RunStatus::active) return outcome(run, json);
-    if (session.stop.stop_requested()) {
-      fmt::print(stderr, "interrupted; it goes on with: farfield flow resume {}\n", id);
-      return outcome(run, json);
-    }
-  }
-}
-
-/// Says on stderr which states runs enter.
-std::shared_ptr<void> show_progress(flow::Engine& engine, bool json) {
-  return engine.listen([json](const flow::RunNews& news) {
-    for (const auto& event : news.events) {
-      if (event.kind != "StateEntered" && event.kind != "RetryScheduled" && event.kind != "StateCaught") continue;
-      const Json body = Json::parse(event.body);
-      if (json)
-        fmt::print("{}\n", Json{{"message_type", "event"},
-                                {"run", news.run.id},
-                                {"number", event.number},
-                                {"kind", event.kind},
-                                {"state", body.value("state", "")}}
-                               .dump());
-      else
-        fmt::print(stderr, "{} {}{}\n",
-                   event.kind == "StateEntered"     ? "->"
-                   : event.kind == "RetryScheduled" ? "again:"
-                                                    : "caught:",
-                   body.value("state", ""), body.contains("error") ? " " + body.value("error", "") : "");
-    }
-  });
+/// Follows the run until it ends or the user interrupts, and says which states it enters. A run of a service goes on by
+/// itself, one in this process can be resumed.
+int follow(FlowHost& host, const std::string& id, std::int64_t after, const Session& session, bool json) {
+  const auto show = [&](const flow::StoredEvent& event) {
+    if (event.kind != "StateEntered" && event.kind != "RetryScheduled" && event.kind != "StateCaught") return;
+    const Json body = Json::parse(event.body);
+    if (json)
+      fmt::print("{}\n", Json{{"message_type", "event"},
+                              {"run", id},
+                              {"number", event.number},
+                              {"kind", event.kind},
+                              {"state", body.value("state", "")}}
+                             .dump());
+    else
+      fmt::print(stderr, "{} {}{}\n",
+                 event.kind == "StateEntered"     ? "->"
+                 : event.kind == "RetryScheduled" ? "again:"
+                                                  : "caught:",
+                 body.value("state", ""), body.contains("error") ? " " + body.value("error", "") : "");
+  };
+  const flow::RunRecord run = host.follow(id, after, show, session.stop);
+  if (run.status == flow::RunStatus::active)
+    fmt::print(stderr, "{}\n",
+               host.in_this_process() ? "interrupted; it goes on with: farfield flow resume " + id
+                                      : "it goes on; look at it with: farfield flow show " + id + " --watch");
+  return outcome(run, json);
 }
 
 /// A flow in the database, or a file.
@@ -119,8 +110,7 @@ int dry_run(const std::string& name, const RunOptions& options, const Arguments&
   if (is_file(name)) {
     definition = read_text(name);
   } else {
-    const auto database = open_database(arguments);
-    definition = flow::Records(*database).flow(name).definition;
+    definition = open_flow_host(arguments)->flow(name).definition;
   }
   std::map<std::string, std::string> details;
   if (!options.results.empty()) {
@@ -160,42 +150,35 @@ int run(const Arguments& arguments, const Session& session) {
   const std::string& name = arguments.inputs.at(0);
   if (options.dry_run) return dry_run(name, options, arguments);
   if (!options.results.empty()) throw Error(ErrorCode::invalid_argument, "--results goes with --dry-run");
-  const auto database = open_database(arguments);
-  flow::Engine engine(*database, flow::simple_providers(), flow::Engine::Recover::none);
-  const auto progress = show_progress(engine, options.json);
+  const auto host = open_flow_host(arguments);
   flow::RunRequest request;
-  request.flow_id = is_file(name) ? deploy_file(engine, name, "", "", "").id : name;
+  request.flow_id = is_file(name) ? deploy_file(*host, name, "", "", "").id : name;
   request.input = text_or_file(options.input);
-  request.owner = user_name();
   request.label = options.label;
   request.tags = core::between_commas(options.tags);
-  const std::string id = engine.start(request);
+  const std::string id = host->start(request);
   if (!options.json) {
     fmt::print("{}\n", id);
     std::fflush(stdout);
   }
-  return follow(engine, id, session, options.json);
+  return follow(*host, id, 0, session, options.json);
 }
 
 int resume(const Arguments& arguments, const Session& session) {
   const auto options = output_schema().make(part(arguments.given, output_schema()));
   const std::string& id = arguments.inputs.at(0);
-  const auto database = open_database(arguments);
-  flow::Engine engine(*database, flow::simple_providers(), flow::Engine::Recover::none);
-  const auto progress = show_progress(engine, options.json);
-  if (flow::Records(*database).run(id).status == flow::RunStatus::active) engine.adopt(id);
-  else engine.resume(id, user_name());
-  return follow(engine, id, session, options.json);
+  const auto host = open_flow_host(arguments);
+  const std::int64_t before = host->run(id).events;
+  host->resume(id);
+  return follow(*host, id, before, session, options.json);
 }
 
 int cancel(const Arguments& arguments, const Session&) {
   const auto options = output_schema().make(part(arguments.given, output_schema()));
   const std::string& id = arguments.inputs.at(0);
-  const auto database = open_database(arguments);
-  flow::Engine engine(*database, flow::simple_providers(), flow::Engine::Recover::none);
-  engine.adopt(id);
-  engine.cancel(id, user_name());
-  outcome(flow::Records(*database).run(id), options.json);
+  const auto host = open_flow_host(arguments);
+  host->cancel(id);
+  outcome(host->run(id), options.json);
   return core::kExitOk;
 }
 }  // namespace
@@ -204,19 +187,18 @@ Command flow_run_command() {
   return {{"flow", "run"},
           "start a run of a flow and follow it; FLOW is an id or a file, which is deployed first",
           {"FLOW"},
-          {run_schema(), database_schema()},
+          {run_schema(), host_schema()},
           run};
 }
 Command flow_resume_command() {
   return {{"flow", "resume"},
           "go on with a run that was interrupted, failed or was cancelled, in the state where it stopped",
           {"RUN"},
-          {output_schema(), database_schema()},
+          {output_schema(), host_schema()},
           resume};
 }
 Command flow_cancel_command() {
-  return {
-      {"flow", "cancel"}, "end an active run and its actions", {"RUN"}, {output_schema(), database_schema()}, cancel};
+  return {{"flow", "cancel"}, "end an active run and its actions", {"RUN"}, {output_schema(), host_schema()}, cancel};
 }
 
 }  // namespace farfield::apps

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "apps/farfield/credentials.hpp"
+#include "apps/farfield/flow_host.hpp"
 #include "farfield/net/client.hpp"
 #include "farfield/services/auth/http.hpp"
 
@@ -118,6 +119,58 @@ TEST_F(ServiceHost, LoggingInStayingInAndLeaving) {
   credentials.forget(remote);
   EXPECT_EQ(whoami(tokens[0]).status, 401);
   EXPECT_THROW(credentials.access_token(remote), Error);
+}
+
+TEST_F(ServiceHost, FlowsOfTheServiceFromTheCommandLine) {
+  Service service(options);
+  ::setenv("XDG_CONFIG_HOME", (folder / "config").c_str(), 1);
+  const auto tokens = [&] {
+    auto& issuer = service.access().issuer();
+    const auto device = issuer.begin_device("farfield-cli", "farfield");
+    issuer.decide_device(device.user_code, "user:admin", true);
+    return issuer.device_tokens("farfield-cli", device.device_code);
+  }();
+  Credentials(credentials_folder())
+      .keep({service.origin(), service.made_certificate()}, tokens.access, tokens.refresh, tokens.expires_in_s);
+  const auto host = service_flow_host(service.origin());
+
+  services::flow::FlowRecord record;
+  record.title = "wait";
+  record.definition = "{\"StartAt\": \"A\",\n \"States\": {\"A\": {\"Type\": \"Wait\"}}}";
+  try {
+    host->deploy(record);
+    ADD_FAILURE() << "taken";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(e.message(), HasSubstr("line 2"));
+  }
+  record.definition = R"({"StartAt": "A", "States": {"A": {"Type": "Wait", "Seconds": 0.2, "Next": "B"},
+    "B": {"Type": "Pass", "ResultPath": "$.done", "Result": true, "End": true}}})";
+  const std::string flow = host->deploy(record).id;
+  EXPECT_EQ(host->flow(flow).owner, "admin");
+  EXPECT_EQ(host->flows({.limit = 5}).size(), 1U);
+  services::flow::RunRequest request;
+  request.flow_id = flow;
+  request.input = R"({"scan": 100})";
+  request.tags = {"scan100"};
+  request.request_id = "scan100";
+  const std::string run = host->start(request);
+  EXPECT_EQ(host->start(request), run);
+  std::vector<std::int64_t> numbers;
+  const auto ended = host->follow(run, 0, [&](const auto& event) { numbers.push_back(event.number); }, {});
+  EXPECT_EQ(ended.status, services::flow::RunStatus::succeeded);
+  ASSERT_FALSE(numbers.empty());
+  for (std::size_t i = 0; i < numbers.size(); ++i) EXPECT_EQ(numbers[i], static_cast<std::int64_t>(i) + 1);
+  EXPECT_EQ(host->log(run).size(), numbers.size());
+  EXPECT_EQ(host->runs({.tag = "scan100"}).size(), 1U);
+  EXPECT_GE(host->times(ended).total_s, 0.2);
+  try {
+    host->run("no such run");
+    ADD_FAILURE() << "found";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::not_found);
+  }
+  ::unsetenv("XDG_CONFIG_HOME");
 }
 
 TEST_F(ServiceHost, RefusesWhatMakesNoSense) {
