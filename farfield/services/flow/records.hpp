@@ -63,10 +63,10 @@ public:
   FlowRecord flow(const std::string& id, std::int64_t version = 0) const;
   /// Without definitions, newest first. `where`: see Page.
   struct Page {
-    std::string flow_id, owner, tag;  ///< empty: any
-    std::optional<RunStatus> status;
+    std::string flow_id{}, owner{}, tag{};  ///< empty: any
+    std::optional<RunStatus> status{};
     store::Index limit = 100, offset = 0;
-    std::vector<std::string> visible_to;  ///< only what somebody with these names may see; empty: all
+    std::vector<std::string> visible_to{};  ///< only what somebody with these names may see; empty: all
   };
   std::vector<FlowRecord> flows(const Page& page) const;
 
