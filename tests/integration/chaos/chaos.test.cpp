@@ -66,7 +66,8 @@ protected:
     const auto pause = std::chrono::milliseconds(pick(0, 800));
     switch (pick(0, 4)) {
       case 0: {
-        auto* network = facility.networks()[static_cast<std::size_t>(pick(0, 2))];
+        const auto networks = facility.networks();
+        auto* network = networks[static_cast<std::size_t>(pick(0, std::ssize(networks) - 1))];
         if (pick(0, 1) == 0) {
           network->cut();
           return false;
@@ -87,6 +88,9 @@ protected:
   std::ptrdiff_t pick(std::ptrdiff_t from, std::ptrdiff_t to) {
     return std::uniform_int_distribution<std::ptrdiff_t>(from, to)(random_);
   }
+
+  /// Sets it up, lets scans come while things go wrong, waits for the runs and draws up the account.
+  void survive(const Size& size, const FacilityOptions& options);
 
   std::vector<LoggedRun> read_runs(Facility& facility) {
     std::vector<LoggedRun> out;
@@ -110,11 +114,11 @@ protected:
   std::vector<std::string> scans_, killed_;
 };
 
-TEST_F(Chaos, EveryScanComesBack) {
-  const auto [count, kills, limit] = size();
+void Chaos::survive(const Size& size, const FacilityOptions& options) {
+  const auto [count, kills, limit] = size;
   fmt::print("seed {} (FARFIELD_CHAOS_SEED)\n", seed_);
   make_scans(count);
-  Facility facility(folder_ / "facility", {.program = FARFIELD_PROGRAM, .seed = seed_});
+  Facility facility(folder_ / "facility", options);
   facility.start_agents();
   const auto flow = facility.call("POST", "/api/v1/flows", {{"title", "chaos"}, {"definition", kFlow}}).at("id");
 
@@ -158,6 +162,14 @@ TEST_F(Chaos, EveryScanComesBack) {
     fs::rename(folder_.path(), kept);
     fmt::print("all that was there: {}\n", kept.string());
   }
+}
+
+TEST_F(Chaos, EveryScanComesBack) { survive(size(), {.program = FARFIELD_PROGRAM, .seed = seed_}); }
+
+TEST_F(Chaos, BetweenTwoSites) {
+  const Sites sites;
+  if (!sites.why_not().empty()) FARFIELD_SKIP(sites.why_not());
+  survive({4, 4, 240s}, {.program = FARFIELD_PROGRAM, .seed = seed_, .sites = &sites});
 }
 
 }  // namespace

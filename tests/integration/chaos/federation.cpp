@@ -60,21 +60,33 @@ Facility::Facility(fs::path folder, const FacilityOptions& options)
       options_(options),
       admin_{"admin", "", folder_ / "config-admin"},
       user_{"garcia", "correct horse battery staple", folder_ / "config-garcia"},
-      service_port_(free_port()),
-      beamline_port_(free_port()),
-      cluster_port_(free_port()) {
+      service_port_(free_port()) {
   for (const auto* part : {"home", "logs", "secrets"}) fs::create_directories(folder_ / part);
   for (const auto* side : {"beamline", "cluster"}) fs::create_directories(root(side));
   supervisor_ = std::make_unique<Supervisor>(folder_ / "logs");
-  to_service_ = std::make_unique<Relay>(testing_network::Address{.port = service_port_}, testing_network::Weather{},
-                                        options.seed);
   // Slow enough that accidents meet files under way.
   const testing_network::Weather slow{.delay_s = 0.005, .bytes_per_s = 2e6};
-  to_beamline_ = std::make_unique<Relay>(testing_network::Address{.port = beamline_port_}, slow, options.seed + 1);
-  to_cluster_ = std::make_unique<Relay>(testing_network::Address{.port = cluster_port_}, slow, options.seed + 2);
+  std::string names = "localhost,127.0.0.1";
+  std::uint64_t draw = options.seed;
+  for (const auto* name : {"beamline", "cluster"}) {
+    Side& side = sides_[name];
+    side.agent_port = free_port();
+    std::string here = "127.0.0.1";
+    if (options.sites != nullptr) {
+      here = options.sites->here(name);
+      side.address = options.sites->there(name);
+      names += "," + here;
+    }
+    side.to_service = std::make_unique<Relay>(testing_network::Address{.port = service_port_}, slow, draw++,
+                                              testing_network::Address{.host = here});
+    side.to_agent =
+        std::make_unique<Relay>(testing_network::Address{.host = side.address, .port = side.agent_port}, slow, draw++);
+    side.service = fmt::format("https://{}:{}", here, side.to_service->port());
+  }
   std::vector<std::string> command{options_.program,   "serve",
                                    "--folder",         folder_ / "service",
                                    "--port",           std::to_string(service_port_),
+                                   "--names",          names,
                                    "--issuer",         kIssuer,
                                    "--requests-per-s", "0"};
   if (!options_.database.empty()) command.insert(command.end(), {"--database", options_.database});
@@ -101,7 +113,14 @@ Facility::Facility(fs::path folder, const FacilityOptions& options)
 
 Facility::~Facility() = default;
 
-std::vector<Relay*> Facility::networks() { return {to_service_.get(), to_beamline_.get(), to_cluster_.get()}; }
+std::vector<Relay*> Facility::networks() {
+  std::vector<Relay*> out;
+  for (auto& [name, side] : sides_) {
+    out.push_back(side.to_service.get());
+    out.push_back(side.to_agent.get());
+  }
+  return out;
+}
 
 std::map<std::string, std::string> Facility::environment(const Person& person) const {
   return {{"HOME", folder_ / "home"}, {"XDG_CONFIG_HOME", person.config}, {"XDG_CACHE_HOME", folder_ / "cache"}};
@@ -177,7 +196,7 @@ Facility::Answer Facility::run(const std::vector<std::string>& arguments, const 
 void Facility::log_in(const Person& person) {
   bool approved = false;
   const auto answer =
-      run({"login", url_of(to_service_->port()), "--authority", folder_ / "service/certificate.pem"}, person, 60s,
+      run({"login", url_of(service_port_), "--authority", folder_ / "service/certificate.pem"}, person, 60s,
           [&](const Answer& so_far) {
             const auto at = so_far.err.find("code ");
             if (approved || at == std::string::npos || so_far.err.find('\n', at) == std::string::npos) return;
@@ -240,32 +259,34 @@ fs::path Facility::identity(const std::string& name, const std::vector<std::stri
 }
 
 /// What agents and endpoints are told of the service.
-std::vector<std::string> Facility::service_options(const std::string& identity) const {
-  return {"--service",     url_of(to_service_->port()),
+std::vector<std::string> Facility::service_options(const std::string& side, const std::string& identity) const {
+  return {"--service",     sides_.at(side).service,
           "--authority",   folder_ / "service/certificate.pem",
           "--issuer",      kIssuer,
           "--identity",    identity,
           "--secret-file", folder_ / "secrets" / identity};
 }
 
+void Facility::start(const std::string& name, const std::string& side, std::vector<std::string> arguments,
+                     const Person& person) {
+  arguments.insert(arguments.begin(), options_.program);
+  if (options_.sites != nullptr)
+    arguments.insert(arguments.begin(), {"/sbin/ip", "netns", "exec", options_.sites->name(side)});
+  supervisor_->start({name, std::move(arguments), environment(person)});
+}
+
 void Facility::start_agents() {
-  for (const auto& [side, port, relay] : {std::tuple{"beamline", beamline_port_, to_beamline_.get()},
-                                          std::tuple{"cluster", cluster_port_, to_cluster_.get()}}) {
-    identity(side, {"transfer.agent"});
-    std::vector<std::string> command{options_.program,
-                                     "agent",
-                                     "start",
-                                     "--root",
-                                     folder_ / side,
-                                     "--folder",
-                                     folder_ / (std::string("agent-") + side),
-                                     "--port",
-                                     std::to_string(port),
-                                     "--url",
-                                     url_of(relay->port())};
-    const auto service = service_options(side);
-    command.insert(command.end(), service.begin(), service.end());
-    supervisor_->start({std::string("agent-") + side, command, environment(admin_)});
+  for (auto& [name, side] : sides_) {
+    identity(name, {"transfer.agent"});
+    std::vector<std::string> arguments{"agent",     "start",
+                                       "--root",    folder_ / name,
+                                       "--folder",  folder_ / ("agent-" + name),
+                                       "--address", side.address,
+                                       "--port",    std::to_string(side.agent_port),
+                                       "--url",     url_of(side.to_agent->port())};
+    const auto service = service_options(name, name);
+    arguments.insert(arguments.end(), service.begin(), service.end());
+    start("agent-" + name, name, arguments, admin_);
   }
   const auto known = [&] { return call("GET", "/api/v1/places").at("places").size() == 2; };
   if (!becomes(known, 60s)) throw std::runtime_error("the agents do not register");

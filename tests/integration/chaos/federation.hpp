@@ -13,6 +13,7 @@
 
 #include "farfield/net/client.hpp"
 #include "tests/integration/chaos/account.hpp"
+#include "tests/integration/chaos/sites.hpp"
 #include "tests/integration/chaos/supervisor.hpp"
 #include "tests/integration/relay/relay.hpp"
 
@@ -22,6 +23,7 @@ struct FacilityOptions {
   std::filesystem::path program;   ///< farfield
   std::string database{};          ///< of the service; empty: SQLite in its folder
   std::uint64_t seed = 1;          ///< of the network
+  const Sites* sites = nullptr;    ///< beamline and cluster are there; null: all is on this machine's loopback
 };
 
 class Facility {
@@ -37,7 +39,7 @@ public:
   void start_agents();
 
   Supervisor& supervisor() { return *supervisor_; }
-  /// Between the service and everybody else, and in front of each agent.
+  /// Between each side and the service, and between the service and each agent.
   std::vector<testing_network::Relay*> networks();
 
   /// The experiment's folder at a side: "beamline" or "cluster".
@@ -68,14 +70,22 @@ private:
   void log_in(const Person& person);
   std::string token(const Person& person);
   std::filesystem::path identity(const std::string& name, const std::vector<std::string>& scopes);
-  std::vector<std::string> service_options(const std::string& identity) const;
+  std::vector<std::string> service_options(const std::string& side, const std::string& identity) const;
+  void start(const std::string& name, const std::string& side, std::vector<std::string> arguments,
+             const Person& person);
 
   std::filesystem::path folder_;
   FacilityOptions options_;
   Person admin_, user_;
-  std::uint16_t service_port_ = 0, beamline_port_ = 0, cluster_port_ = 0;
+  struct Side {
+    std::string service;  ///< URL of the service, seen from there
+    std::string address = "127.0.0.1";
+    std::uint16_t agent_port = 0;
+    std::unique_ptr<testing_network::Relay> to_service, to_agent;
+  };
+  std::uint16_t service_port_ = 0;
   std::unique_ptr<Supervisor> supervisor_;
-  std::unique_ptr<testing_network::Relay> to_service_, to_beamline_, to_cluster_;
+  std::map<std::string, Side> sides_;
 };
 
 }  // namespace farfield::chaos
