@@ -17,6 +17,11 @@ Command simulate_command(const technique::TechniqueInfo& technique, const techni
 Command convert_command();
 Command agent_start_command();
 Command transfer_copy_command();
+Command transfer_submit_command();
+Command transfer_list_command();
+Command transfer_show_command();
+Command transfer_wait_command();
+Command transfer_cancel_command();
 Command serve_command();
 Command login_command();
 Command logout_command();
