@@ -197,4 +197,36 @@ Violations check_links(const fs::path& root) {
   return found;
 }
 
+Violations check_attacks(const fs::path& root, int rows) {
+  static const std::regex test(R"(^TEST(?:_F|_P)?\((\w+), *(\w+)\))");
+  static const std::regex named(R"(`(\w+\.\w+|fuzz_\w+)`)");
+  std::set<std::string> known;
+  for (const auto* folder : {"farfield", "apps", "tests"})
+    for (const auto& file : files_below(root / folder, kSources)) {
+      const std::string name = file.filename().string();
+      if (name.ends_with(".fuzz.cpp")) known.insert("fuzz_" + name.substr(0, name.size() - 9));
+      for_each_line(file, [&](const std::string& line, int) {
+        std::smatch match;
+        if (std::regex_search(line, match, test)) known.insert(match[1].str() + "." + match[2].str());
+      });
+    }
+  Violations found;
+  int attacks = 0;
+  const fs::path page = root / "docs/reference/security.md";
+  for_each_line(page, [&](const std::string& line, int number) {
+    if (!line.starts_with("| ") || line.starts_with("| attack ")) return;
+    ++attacks;
+    const std::string last = line.substr(line.rfind("| ", line.size() - 3));
+    bool proven = last.find("the same") != std::string::npos;
+    for (auto it = std::sregex_iterator(last.begin(), last.end(), named); it != std::sregex_iterator(); ++it) {
+      proven = true;
+      if (!known.contains((*it)[1].str()))
+        found.push_back(fmt::format("{}: there is no {}", where(root, page, number), (*it)[1].str()));
+    }
+    if (!proven) found.push_back(fmt::format("{}: no test is named", where(root, page, number)));
+  });
+  if (attacks < rows) found.push_back(fmt::format("{} attacks; at least {} are tried", attacks, rows));
+  return found;
+}
+
 }  // namespace farfield::tests

@@ -36,4 +36,8 @@ Violations check_house_page(const std::filesystem::path& root);
 /// Every relative link and image of every Markdown file leads to a file or folder of the tree.
 Violations check_links(const std::filesystem::path& root);
 
+/// Every row of the tables of attacks in docs/reference/security.md names a test ("the same": that of the row above) or
+/// a fuzzer that is in the tree, and there are at least `rows`.
+Violations check_attacks(const std::filesystem::path& root, int rows);
+
 }  // namespace farfield::tests

@@ -24,6 +24,7 @@ TEST(House, NothingIsCompiledForTheMachineAtHandOnly) { EXPECT_THAT(check_portab
 TEST(House, NoSourceFileIsLongerThan700Lines) { EXPECT_THAT(check_file_length(".", 700), IsEmpty()); }
 TEST(House, ThePageAboutTheRoomsShowsTheTableOfLayers) { EXPECT_THAT(check_house_page("."), IsEmpty()); }
 TEST(House, LinksInTheDocumentsLeadSomewhere) { EXPECT_THAT(check_links("."), IsEmpty()); }
+TEST(House, EachAttackThatIsWrittenDownIsTried) { EXPECT_THAT(check_attacks(".", 80), IsEmpty()); }
 
 /// A small tree with one file in it, made anew for each test.
 class Rules : public testing::Test {
@@ -116,6 +117,17 @@ TEST_F(Rules, FindAPageAboutTheRoomsThatIsOutOfDate) {
   write("docs/explanation/house.md", "| 0 | `core` | arrays | |\n| 1 | `io` | files | core net |\n");
   EXPECT_THAT(check_house_page(root_),
               ElementsAre(HasSubstr("house.md:2: io differs"), HasSubstr("no row for techniques")));
+}
+
+TEST_F(Rules, FindAttacksThatNobodyTries) {
+  write("farfield/net/a.test.cpp", "TEST_F(Http, Slow) {\n");
+  write("farfield/net/wire.fuzz.cpp", "");
+  write("docs/reference/security.md",
+        "| attack | what happens | test |\n|---|---|---|\n| slow | closed | `Http.Slow`, `fuzz_wire` |\n"
+        "| fast | refused | the same |\n| odd | refused | |\n| old | refused | `Http.Gone` |\n");
+  EXPECT_THAT(check_attacks(root_, 5),
+              ElementsAre(HasSubstr("security.md:5: no test"), HasSubstr("security.md:6: there is no Http.Gone"),
+                          HasSubstr("4 attacks; at least 5")));
 }
 
 TEST_F(Rules, FindBrokenLinks) {
