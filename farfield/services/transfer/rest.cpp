@@ -126,7 +126,7 @@ public:
     return task_response(tasks_.status(id));
   }
 
-  /// The state now, then each change; ends with the task.
+  /// The state now, then each change; ends with the task, or with the session of who looks on.
   net::Response events(const net::Request& request, const Principal& who) const {
     const std::string id = own(request, who).id;
     auto stream = std::make_shared<net::EventStream>();
@@ -139,7 +139,17 @@ public:
       if (event.status.id != id) return;
       if (const auto s = weak.lock()) send(*s, event);
     });
-    stream->on_close([listening]() mutable { listening.reset(); });
+    auto& revocations = access_.issuer().verifier().revocations();
+    auto revoked =
+        revocations.listen([grant = who.grant, weak = std::weak_ptr(stream)](const auth::RevocationList::Entry& entry) {
+          if (entry.id != grant) return;
+          if (const auto s = weak.lock()) s->close();
+        });
+    stream->on_close([listening, revoked]() mutable {
+      listening.reset();
+      revoked.reset();
+    });
+    if (revocations.contains(who.grant)) stream->close();
     const TaskStatus now = tasks_.status(id);
     send(*stream, {is_final(now.state) ? TaskEvent::Kind::ended : TaskEvent::Kind::progress, now});
     return net::Response::event_stream(stream);

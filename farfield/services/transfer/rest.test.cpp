@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <thread>
 
 #include "farfield/net/event_stream.hpp"
@@ -89,6 +90,27 @@ TEST_F(TransferRest, EventsTellTheEnd) {
   EXPECT_TRUE(f.client->send(request, late).ok());
   ASSERT_EQ(late.events.size(), 1U);
   EXPECT_EQ(late.events[0].name, "ended");
+}
+
+TEST_F(TransferRest, AStreamEndsWithTheSessionOfItsViewer) {
+  json body = transfer();
+  body["follow"] = {{"marker", "done"}, {"quiet_s", 0}};
+  const std::string id = submit(body);
+  struct Sink final : net::BodySink {
+    std::atomic<int> bytes{0};
+    void write(std::span<const std::byte> piece) override { bytes += static_cast<int>(piece.size()); }
+  } sink;
+  std::thread viewer([&] {
+    net::ClientRequest request{.target = "/api/v1/transfers/" + id + "/events",
+                               .headers = {{"Authorization", "Bearer " + token}}};
+    f.client->send(request, sink);
+  });
+  for (int i = 0; i < 4000 && sink.bytes == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  f.issuer->issuer.revoke_grant(f.issuer->issuer.verifier().verify(token)->grant);
+  viewer.join();  // would be waiting still
+  EXPECT_EQ(f.tasks->status(id).state, TaskState::active);  // with a grant of its own
+  f.tasks->cancel(id);
+  f.tasks->wait(id, 30);
 }
 
 TEST_F(TransferRest, AKeySubmitsOnceForEachUser) {

@@ -74,7 +74,7 @@ inline std::uint16_t free_port() {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ::bind(s, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  if (::bind(s, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return 0;
   socklen_t size = sizeof address;
   ::getsockname(s, reinterpret_cast<sockaddr*>(&address), &size);
   ::close(s);
