@@ -23,6 +23,7 @@ Command transfer_show_command();
 Command transfer_wait_command();
 Command transfer_cancel_command();
 Command serve_command();
+Command watch_command();
 Command login_command();
 Command logout_command();
 Command whoami_command();

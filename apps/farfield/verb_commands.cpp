@@ -22,14 +22,31 @@ std::vector<Command> verb_commands() {
 
 std::vector<Command> all_commands() {
   auto commands = verb_commands();
-  for (auto& command : {convert_command(),         agent_start_command(),      transfer_copy_command(),
-                        transfer_submit_command(), transfer_list_command(),    transfer_show_command(),
-                        transfer_wait_command(),   transfer_cancel_command(),  serve_command(),
-                        login_command(),           logout_command(),           whoami_command(),
-                        technique_list_command(),  technique_schema_command(), flow_validate_command(),
-                        flow_deploy_command(),     flow_run_command(),         flow_list_command(),
-                        flow_show_command(),       flow_cancel_command(),      flow_resume_command(),
-                        flow_log_command(),        flow_report_command(),      help_command()})
+  for (auto& command : {convert_command(),
+                        agent_start_command(),
+                        transfer_copy_command(),
+                        transfer_submit_command(),
+                        transfer_list_command(),
+                        transfer_show_command(),
+                        transfer_wait_command(),
+                        transfer_cancel_command(),
+                        serve_command(),
+                        watch_command(),
+                        login_command(),
+                        logout_command(),
+                        whoami_command(),
+                        technique_list_command(),
+                        technique_schema_command(),
+                        flow_validate_command(),
+                        flow_deploy_command(),
+                        flow_run_command(),
+                        flow_list_command(),
+                        flow_show_command(),
+                        flow_cancel_command(),
+                        flow_resume_command(),
+                        flow_log_command(),
+                        flow_report_command(),
+                        help_command()})
     commands.push_back(command);
   return commands;
 }
