@@ -13,7 +13,7 @@
 #include "apps/farfield/service.hpp"
 #include "farfield/core/testing.hpp"
 #include "farfield/io/hdf5/file.hpp"
-#include "farfield/services/auth/issuer.hpp"
+#include "farfield/services/auth/access.hpp"
 
 namespace farfield::apps {
 namespace {
