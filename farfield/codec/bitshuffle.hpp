@@ -54,19 +54,20 @@ public:
   /// Decodes the next block into `out` of next_bytes() bytes.
   core::Result<void> next(std::span<std::byte> out);
   /// The next block still bit-shuffled (bit_transpose.hpp), valid until the next call; fewer than 8 remaining elements
-  /// as they are.
-  core::Result<std::span<const std::byte>> next_shuffled();
+  /// as they are. Fastest for blocks that are mostly 0 (lz4_zeros.hpp).
+  core::Result<std::span<const std::byte>> next_shuffled() { return fetch(true); }
   /// After the last block: `corrupt_data` where the chunk goes on.
   core::Result<void> finish() const;
 
 private:
-  core::Result<void> decompress(std::span<const std::byte> in, std::span<std::byte> out) const;
+  core::Result<std::span<const std::byte>> fetch(bool mostly_zero);
+  core::Result<void> decompress(std::span<const std::byte> in, std::span<std::byte> out, bool mostly_zero) const;
   void advance(core::Index decoded);
 
   BitshuffleChunk chunk_;
   core::Index decoded_ = 0;  // bytes so far
   core::Index next_bytes_ = 0;
-  std::unique_ptr<std::byte[]> shuffled_;
+  std::unique_ptr<std::byte[]> shuffled_;  // of a block, and kLz4ZerosSlack
 };
 
 /// Decodes a chunk into `out`, which has exactly the decoded size.

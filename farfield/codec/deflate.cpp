@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <libdeflate.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -67,6 +68,29 @@ std::vector<std::byte> deflate(std::span<const std::byte> data, DeflateWrapping 
     case DeflateWrapping::gzip: return run(libdeflate_gzip_compress_bound, libdeflate_gzip_compress);
   }
   throw core::Error(ErrorCode::internal, "unknown DEFLATE wrapping");
+}
+
+std::vector<std::byte> deflate_tail(std::span<const std::byte> data, std::size_t stored, int level) {
+  if (stored > data.size())
+    throw core::Error(ErrorCode::invalid_argument, fmt::format("{} of {} bytes cannot be stored", stored, data.size()));
+  if (stored == 0) return deflate(data, DeflateWrapping::zlib, level);
+  constexpr std::size_t kMostStored = 65535;  // of one block
+  std::vector<std::byte> out{std::byte{0x78}, std::byte{0x01}};
+  const auto tail = deflate(data.subspan(stored), DeflateWrapping::bare, level);  // ends the stream
+  out.reserve(stored + stored / kMostStored * 5 + tail.size() + 16);
+  for (std::size_t at = 0; at < stored;) {
+    const auto length = static_cast<std::uint16_t>(std::min(kMostStored, stored - at));
+    const auto inverse = static_cast<std::uint16_t>(~length);
+    for (const unsigned byte : {0U, length & 0xffU, length >> 8U & 0xffU, inverse & 0xffU, inverse >> 8U & 0xffU})
+      out.push_back(static_cast<std::byte>(byte));
+    const auto block = data.subspan(at, length);
+    out.insert(out.end(), block.begin(), block.end());
+    at += length;
+  }
+  out.insert(out.end(), tail.begin(), tail.end());
+  const std::uint32_t sum = libdeflate_adler32(1, data.data(), data.size());
+  for (const int shift : {24, 16, 8, 0}) out.push_back(static_cast<std::byte>(sum >> shift));
+  return out;
 }
 
 std::uint32_t crc32(std::span<const std::byte> data, std::uint32_t previous) {

@@ -21,6 +21,10 @@ core::Result<void> inflate(std::span<const std::byte> data, DeflateWrapping wrap
 /// `level` 1 (fast) to 12 (small). Throws `invalid_argument`.
 std::vector<std::byte> deflate(std::span<const std::byte> data, DeflateWrapping wrapping, int level = 6);
 
+/// A zlib stream of `data` whose first `stored` bytes are kept as they are, for noise. Throws `invalid_argument` for
+/// more of them than there are, or another level.
+std::vector<std::byte> deflate_tail(std::span<const std::byte> data, std::size_t stored, int level = 6);
+
 /// CRC-32 of zip and PNG (reflected 0x04C11DB7). Pass the previous value to go on.
 std::uint32_t crc32(std::span<const std::byte> data, std::uint32_t previous = 0);
 

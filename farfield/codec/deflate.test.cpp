@@ -48,6 +48,24 @@ TEST(Deflate, DamageIsRefused) {
   EXPECT_EQ(inflate(bad, DeflateWrapping::zlib, out).error().code(), ErrorCode::corrupt_data);
 }
 
+TEST(Deflate, StoredBeginningsAreReadAsAnyStream) {
+  const Bytes noise = testing::random_bytes(200000, 3);
+  Bytes data = noise;
+  const Bytes tail = testing::detector_like(30000, 2, 5);
+  data.insert(data.end(), tail.begin(), tail.end());
+  for (const std::size_t stored :
+       {std::size_t{0}, std::size_t{1}, std::size_t{65535}, std::size_t{65536}, noise.size(), data.size()}) {
+    const Bytes stream = deflate_tail(data, stored, 1);
+    Bytes out(data.size());
+    const auto done = inflate(stream, DeflateWrapping::zlib, out);
+    ASSERT_TRUE(done) << stored << ": " << done.error().what();
+    EXPECT_EQ(out, data);
+    EXPECT_LT(stream.size(), data.size() + 64);
+  }
+  EXPECT_LT(deflate_tail(data, noise.size(), 1).size(), noise.size() + tail.size() / 2) << "the rest is compressed";
+  EXPECT_THROW(deflate_tail(data, data.size() + 1), core::Error);
+}
+
 TEST(Deflate, Crc32KnownAnswer) {
   const std::string check = "123456789";  // the catalogue's check value of CRC-32/ISO-HDLC
   EXPECT_EQ(crc32(testing::as_bytes(check)), 0xcbf43926U);
