@@ -308,6 +308,30 @@ TEST_P(Sockets, AHandlerThatThrowsEndsItsConnectionOnly) {
   EXPECT_TRUE(eventually([&] { return other.count(1); }));
 }
 
+TEST(WebSocket, OneThatCouldNotBeTakenIsClosed) {
+  std::shared_ptr<WebSocket> kept;
+  std::promise<std::string> closed;
+  Router router;
+  router.websocket("/s", [&](const Request&) {
+    WebSocketSession session;
+    session.open = [&](std::shared_ptr<WebSocket> socket) {
+      kept = std::move(socket);
+      throw std::runtime_error("no room");
+    };
+    session.events.closed = [&](const std::string& reason) { closed.set_value(reason); };
+    return session;
+  });
+  Server server({}, std::move(router));
+  Heard ear;
+  const auto socket = connect_websocket(server.origin() + "/s", ear.events());
+  auto reason = closed.get_future();
+  ASSERT_EQ(reason.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_THAT(reason.get(), HasSubstr("no room"));
+  EXPECT_TRUE(kept->closed());
+  EXPECT_FALSE(kept->send_text("into the void"));
+  EXPECT_TRUE(eventually([&] { return !ear.end().empty(); }));
+}
+
 TEST(WebSocket, BadFramesEndTheConnection) {
   Router router;
   router.websocket("/s", [](const Request&) { return WebSocketSession{}; });

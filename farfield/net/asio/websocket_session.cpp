@@ -233,8 +233,14 @@ awaitable<void> accept(Next& next, const Request& request, WebSocketSession sess
   auto open = [&] {
     if (session.open) session.open(outbox);
   };
-  co_await on_pool(pool, open);
-  const std::string why = co_await exchange(socket, outbox, bell, session.events.message, pool);
+  std::string why;
+  try {
+    co_await on_pool(pool, open);
+  } catch (const std::exception& e) {
+    why = fmt::format("the connection could not be taken: {}", e.what());
+  }
+  if (!why.empty()) outbox->finish();  // who was handed it must not wait for it
+  else why = co_await exchange(socket, outbox, bell, session.events.message, pool);
   auto close = [&] {
     if (session.events.closed) session.events.closed(why);
     session = {};  // what the callbacks hold may take its time to go

@@ -40,7 +40,7 @@ Principal Access::identify(const net::Request& request) const {
     throw refuse("a bearer token is needed");
   const auto claims = issuer_.verifier().verify(net::trimmed(std::string_view(field).substr(kBearer.size())));
   if (!claims) throw refuse(claims.error().message());
-  return {claims->subject, claims->client, claims->grant, claims->scopes};
+  return {claims->subject, claims->client, claims->grant, claims->scopes, claims->id};
 }
 
 Principal Access::admit(const net::Request& request) const {

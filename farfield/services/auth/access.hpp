@@ -13,6 +13,7 @@ namespace farfield::services::auth {
 struct Principal {
   std::string subject, client, grant;
   std::vector<Scope> scopes;
+  std::string token{};         ///< the token's id, by which it alone can be revoked
   std::string user() const;  ///< "garcia" of "user:garcia"; empty for a service
 };
 

@@ -299,8 +299,8 @@ TaskStatus Broker::status(const std::string& id) const {
   throw Error(ErrorCode::not_found, fmt::format("there is no task {:?}", id.substr(0, 100)));
 }
 
-std::vector<TaskStatus> Broker::list(const std::string& owner, long long at_most) const {
-  auto tasks = state_->records.tasks(owner, std::clamp(at_most, 0LL, kMostListed));
+std::vector<TaskStatus> Broker::list(const std::string& owner, long long at_most, const std::string& experiment) const {
+  auto tasks = state_->records.tasks(owner, experiment, std::clamp(at_most, 0LL, kMostListed));
   const std::lock_guard lock(state_->mutex);
   for (TaskStatus& task : tasks)
     if (const auto live = state_->live.find(task.id); live != state_->live.end())
@@ -380,8 +380,9 @@ std::vector<EndpointStatus> Broker::endpoints() const {
   const std::lock_guard lock(state_->mutex);
   std::vector<EndpointStatus> out;
   for (const auto& [name, e] : state_->endpoints)
-    out.push_back({name, e.record.owner, e.line != nullptr, e.since_s, e.capacity, e.record.program,
-                   static_cast<long long>(e.ready.size() + e.held.size()), static_cast<long long>(e.there.size())});
+    out.push_back(EndpointStatus{name, e.record.owner, e.line != nullptr, e.since_s, e.capacity, e.record.program,
+                                 static_cast<long long>(e.ready.size() + e.held.size()),
+                                 static_cast<long long>(e.there.size())});
   return out;
 }
 

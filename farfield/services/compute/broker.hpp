@@ -61,8 +61,8 @@ public:
   /// The same without waiting for the disk; `submitted` is called on the database's thread.
   void submit(const TaskRequest& request, const std::string& key, Submitted submitted);
   TaskStatus status(const std::string& id) const;
-  /// The latest first; of one owner, or all where it is empty.
-  std::vector<TaskStatus> list(const std::string& owner, long long at_most) const;
+  /// The latest first; of one owner and one experiment, or all where they are empty.
+  std::vector<TaskStatus> list(const std::string& owner, long long at_most, const std::string& experiment = "") const;
   /// Output of a task that is done, however large. Throws `not_found`, `conflict` (it is not done), `io`.
   std::string output(const std::string& id) const;
   /// The last lines that it wrote, at most 64 KiB.

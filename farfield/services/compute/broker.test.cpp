@@ -477,7 +477,7 @@ TEST_P(BrokerTest, PreviewsGoToThoseWhoLookTheLatestWins) {
   std::condition_variable changed;
   std::vector<std::string> seen;
   const auto look = [&] {
-    return broker->watch(id, [&](const std::string& channel, std::string message, bool binary) {
+    return broker->watch(id, [&](const std::string& channel, const std::string& message, bool binary) {
       const std::lock_guard lock(mutex);
       seen.push_back(binary ? channel + " " + decode_preview(message).bytes : "event");
       changed.notify_all();

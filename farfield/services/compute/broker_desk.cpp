@@ -97,9 +97,10 @@ void Broker::State::tick() {
   for (auto& [name, endpoint] : endpoints)
     if (endpoint.line && tick_s - endpoint.heard_s > options.silence_s)
       close(endpoint, fmt::format("said nothing for {} s", options.silence_s));
-  for (auto& [due_s, batch] : std::exchange(later, {})) {
-    if (due_s <= tick_s || due_s > tick_s + kPatience_s) effects.emplace_back([this, batch = batch] { store(batch); });
-    else later.emplace_back(due_s, batch);
+  for (auto& wait : std::exchange(later, {})) {
+    if (wait.first <= tick_s || wait.first > tick_s + kPatience_s)
+      effects.emplace_back([this, batch = wait.second] { store(batch); });
+    else later.push_back(std::move(wait));
   }
 }
 
@@ -215,7 +216,7 @@ void Broker::State::apply(const Change& c) {
 
 // ---- decisions
 
-void Broker::State::end(const TaskPtr& task, TaskState state, std::string problem,
+void Broker::State::end(const TaskPtr& task, TaskState state, const std::string& problem,
                         std::function<void(core::Result<void>)> done) {
   Change c{task, *task, TaskEvent::Kind::ended, 0, std::move(done)};
   c.to.status.state = state;
@@ -326,8 +327,8 @@ void Broker::State::view(const std::string& task, const std::string& channel,
                          std::shared_ptr<const std::string> message, bool binary) {
   const auto looking = viewers.find(task);
   if (looking == viewers.end()) return;
-  for (const auto& [handle, viewer] : looking->second)
-    effects.emplace_back([viewer = viewer, channel, message, binary] { (*viewer)(channel, *message, binary); });
+  for (const auto& entry : looking->second)
+    effects.emplace_back([viewer = entry.second, channel, message, binary] { (*viewer)(channel, *message, binary); });
 }
 
 void Broker::State::send(const Endpoint& endpoint, Message message) {

@@ -313,8 +313,8 @@ std::shared_ptr<void> Broker::watch(const std::string& task, Viewer viewer) {
                                                                        : TaskEvent::Kind::progress;
     s->effects.emplace_back(
         [kept, text = to_text(to_json(TaskEvent{kind, s->snapshot(t)}))] { (*kept)("", text, false); });
-    for (const auto& [name, message] : t.previews)
-      s->effects.emplace_back([kept, name = name, message = message] { (*kept)(name, *message, true); });
+    for (const auto& entry : t.previews)
+      s->effects.emplace_back([kept, name = entry.first, message = entry.second] { (*kept)(name, *message, true); });
     if (looking.size() == 1 && t.status.state != TaskState::queued)
       s->send(s->endpoints[t.status.request.endpoint], Watch{task, true});
   });

@@ -124,7 +124,7 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   void apply(const Change& change);
   void give_up(const Change& change, const core::Error& error);
   void change(Change c);
-  void end(const TaskPtr& task, TaskState state, std::string problem,
+  void end(const TaskPtr& task, TaskState state, const std::string& problem,
            std::function<void(core::Result<void>)> done = {});
   /// `reason`: empty where nothing was lost. Ends the task where that was the last attempt.
   void again(const TaskPtr& task, const std::string& reason, bool loss, int acknowledges = 0);

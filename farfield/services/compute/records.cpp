@@ -27,6 +27,7 @@ CREATE TABLE compute_task (
   owner TEXT NOT NULL,
   submit_key TEXT,
   endpoint TEXT NOT NULL,
+  experiment TEXT NOT NULL,
   state TEXT NOT NULL,
   function TEXT NOT NULL,
   request TEXT NOT NULL,
@@ -38,6 +39,7 @@ CREATE TABLE compute_task (
   UNIQUE (owner, submit_key));
 CREATE INDEX compute_task_open ON compute_task (id) WHERE state = 'queued';
 CREATE INDEX compute_task_owner ON compute_task (owner, id);
+CREATE INDEX compute_task_experiment ON compute_task (experiment, id);
 )"}};
 
 constexpr const char* kColumns = "id, state, function, request, losses, begun, record, output, log";
@@ -120,13 +122,19 @@ std::optional<TaskRecord> Records::task(const std::string& id) const {
   return task_from(rows[0]);
 }
 
-std::vector<TaskStatus> Records::tasks(const std::string& owner, long long at_most) const {
-  const auto rows =
-      owner.empty()
-          ? database_.query(fmt::format("SELECT {} FROM compute_task ORDER BY id DESC LIMIT ?", kColumns), at_most)
-          : database_.query(
-                fmt::format("SELECT {} FROM compute_task WHERE owner = ? ORDER BY id DESC LIMIT ?", kColumns), owner,
-                at_most);
+std::vector<TaskStatus> Records::tasks(const std::string& owner, const std::string& experiment,
+                                       long long at_most) const {
+  const auto rows = database_.read([&](Transaction& t) {
+    std::string where;
+    std::vector<store::Value> args;
+    for (const auto& [column, wanted] : {std::pair{"owner", &owner}, {"experiment", &experiment}}) {
+      if (wanted->empty()) continue;
+      where += fmt::format("{} {} = ?", where.empty() ? " WHERE" : " AND", column);
+      args.emplace_back(*wanted);
+    }
+    args.emplace_back(std::int64_t{at_most});
+    return t.run(fmt::format("SELECT {} FROM compute_task{} ORDER BY id DESC LIMIT ?", kColumns, where), args);
+  });
   std::vector<TaskStatus> out;
   for (const auto row : rows) out.push_back(task_from(row).status);
   return out;
@@ -179,10 +187,11 @@ std::string Records::insert_task(Transaction& t, const TaskRecord& task, const s
       throw Error(ErrorCode::conflict, fmt::format("another task was submitted with the key \"{}\"", key));
     }
   t.execute(
-      "INSERT INTO compute_task (id, owner, submit_key, endpoint, state, function, request, losses, begun, record, "
-      "output, log) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-      s.id, s.request.owner, key.empty() ? std::optional<std::string>() : key, s.request.endpoint, state_of(s),
-      s.request.function, asked, task.losses, task.begun, record_of(s), s.output, task.log);
+      "INSERT INTO compute_task (id, owner, submit_key, endpoint, experiment, state, function, request, losses, begun, "
+      "record, "
+      "output, log) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      s.id, s.request.owner, key.empty() ? std::optional<std::string>() : key, s.request.endpoint, s.request.experiment,
+      state_of(s), s.request.function, asked, task.losses, task.begun, record_of(s), s.output, task.log);
   return s.id;
 }
 

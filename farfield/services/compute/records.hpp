@@ -37,7 +37,7 @@ public:
   std::vector<TaskRecord> open_tasks() const;
   std::optional<TaskRecord> task(const std::string& id) const;
   /// The latest first.
-  std::vector<TaskStatus> tasks(const std::string& owner, long long at_most) const;
+  std::vector<TaskStatus> tasks(const std::string& owner, const std::string& experiment, long long at_most) const;
 
   /// The next version, or the last one where that is the same. Throws `forbidden` where the name is somebody else's.
   FunctionRecord add_function(FunctionRecord function);
