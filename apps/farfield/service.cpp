@@ -12,6 +12,7 @@
 #include "farfield/net/server.hpp"
 #include "farfield/services/auth/http.hpp"
 #include "farfield/services/auth/secret.hpp"
+#include "farfield/services/compute/rest.hpp"
 #include "farfield/services/flow/compute_actions.hpp"
 #include "farfield/services/flow/notify_actions.hpp"
 #include "farfield/services/flow/rest.hpp"
@@ -91,6 +92,7 @@ struct Service::State {
     auth::add_routes(out, *access);
     transfer::add_routes(out, *access, *transfers, *places);
     flow::add_routes(out, *access, *engine);
+    compute::add_routes(out, *access, *broker);
     out.get("/api/openapi.yaml",
             [](const net::Request&) { return net::Response::of(200, "application/yaml", kOpenApi); });
     out.get("/api/v1/health", [this](const net::Request&) {
