@@ -40,6 +40,15 @@ Command flow_cancel_command();
 Command flow_resume_command();
 Command flow_log_command();
 Command flow_report_command();
+Command task_submit_command();
+Command task_list_command();
+Command task_show_command();
+Command task_cancel_command();
+Command task_log_command();
+Command task_output_command();
+Command function_register_command();
+Command function_list_command();
+Command function_show_command();
 Command help_command();
 
 /// Everything the program can do, as main() offers it.
