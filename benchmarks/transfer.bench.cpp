@@ -1,5 +1,6 @@
 // Transfers on the local file system beside what they cannot avoid, in the same run and taking turns: one large file
-// beside `cp`, the same streams without checksums, and one pass of SHA-256; many files of 100 kB beside `cp -r`.
+// beside `cp`, the same streams without checksums, and one pass of SHA-256; many files of 100 kB beside `cp -r`; the
+// same to an agent on this machine, with and without TLS.
 // Figures are medians of the rounds. By default files lie in the page cache and are not flushed, as with `cp`; the
 // durable figures have fsync on both sides.
 //
@@ -25,6 +26,8 @@
 
 #include "farfield/codec/checksum.hpp"
 #include "farfield/core/clock.hpp"
+#include "farfield/net/server.hpp"
+#include "farfield/services/transfer/agent/agent.hpp"
 #include "farfield/services/transfer/job.hpp"
 #include "farfield/services/transfer/local/local.hpp"
 
@@ -218,6 +221,55 @@ void small_files(const Options& options, const fs::path& folder) {
           fmt::format("{:.2f} CPU ms/file", 1e3 * median(one.cpu) / options.files));
 }
 
+/// To an agent over the loopback interface, with and without TLS; the work of both sides is in the figures.
+void agents(const Options& options, const fs::path& folder) {
+  write_random(folder / "from/large", options.mib << 20, 1);
+  const net::TlsIdentity identity{folder / "agent.pem", folder / "agent.key"};
+  net::make_self_signed(identity, {"127.0.0.1"});
+  const auto agent = [&](bool tls) {
+    net::Router router;
+    transfer::add_agent_routes(router, {{"experiment", transfer::local_provider(folder / "to", {false})}},
+                               [](const net::Request&, transfer::Right, const std::string&, const std::string&) {});
+    net::ServerOptions how;
+    if (tls) how.tls = identity;
+    return std::make_unique<net::Server>(std::move(how), std::move(router));
+  };
+  const auto plain = agent(false), secure = agent(true);
+  const auto source = transfer::local_provider(folder / "from");
+  const auto http = transfer::agent_provider({plain->origin(), "experiment", {}, {}});
+  transfer::AgentPlace place{secure->origin(), "experiment", {}, {}};
+  place.client.trust.authorities = identity.certificate;
+  const auto https = transfer::agent_provider(place);
+  const core::SteadyClock clock;
+  const auto large = [&](transfer::Provider& to) {
+    transfer::CopyOptions how;
+    how.streams = 4;
+    (void)copy_file(*source, "large", to, "large", how, {});
+  };
+  int copies = 0;
+  const auto small = [&](transfer::Provider& to) {
+    transfer::JobObserver nobody;
+    if (!run_job(*source, to, {{"small", fmt::format("sent{}", ++copies), true}}, {}, nobody, clock, {}).ok())
+      throw core::Error(core::ErrorCode::internal, "the transfer failed");
+  };
+  const auto clean = [&] { fs::remove(folder / "to/large"); };
+  std::vector<Variant> v;
+  v.push_back({"one file to an agent, HTTP", [&] { large(*http); }, clean});
+  v.push_back({"one file to an agent, HTTPS", [&] { large(*https); }, clean});
+  take_turns(v, options.rounds);
+  const double gib = static_cast<double>(options.mib) / 1024;
+  if (!options.json) fmt::print("agents on this machine, medians of {} rounds\n", options.rounds);
+  for (const Variant& one : v)
+    print(options, one.name, gib / median(one.wall), "GiB/s", fmt::format("{:.2f} CPU s/GiB", median(one.cpu) / gib));
+  print(options, "cost of TLS, both sides", (median(v[1].cpu) - median(v[0].cpu)) / gib, "CPU s/GiB");
+  v = {{"files of 100 kB to an agent, HTTP", [&] { small(*http); }, [] {}},
+       {"files of 100 kB to an agent, HTTPS", [&] { small(*https); }, [] {}}};
+  take_turns(v, 1);
+  for (const Variant& one : v)
+    print(options, one.name, options.files / median(one.wall), "files/s",
+          fmt::format("{:.2f} CPU ms/file", 1e3 * median(one.cpu) / options.files));
+}
+
 int run(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
@@ -238,6 +290,7 @@ int run(int argc, char** argv) {
     large_file(options, folder);
     fs::remove(folder / "from/large");
     small_files(options, folder);
+    agents(options, folder);
   } catch (...) {
     fs::remove_all(folder);
     throw;

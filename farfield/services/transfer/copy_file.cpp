@@ -74,6 +74,14 @@ private:
     }
     if (context_.stop.stop_requested() || (context_.limit != nullptr && !context_.limit->wait(bytes, context_.stop)))
       throw stopped();
+    if (held == held_.end())
+      if (const auto fetched = receiver_.fetch(reader_, number, bytes)) {
+        if (context_.moved != nullptr) *context_.moved += bytes;
+        bytes_moved_ += bytes;
+        const std::lock_guard lock(mutex_);
+        put_[number] = *fetched;
+        return;
+      }
     thread_local std::vector<std::byte> buffer;
     if (std::ssize(buffer) < bytes) buffer.resize(static_cast<std::size_t>(bytes));
     const auto content = std::span(buffer).first(static_cast<std::size_t>(bytes));

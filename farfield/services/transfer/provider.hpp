@@ -83,6 +83,9 @@ public:
   virtual bool clone(Reader& /*from*/) { return false; }
   /// Writes chunk `number`, at number * chunk_bytes. `crc32c` is that of the bytes as they were read from the source.
   virtual void put(Index number, std::span<const std::byte> bytes, std::uint32_t crc32c) = 0;
+  /// Third party: has the destination read chunk `number` from where `from` reads, so that the bytes do not come this
+  /// way. Empty where it cannot; then put() does it. The checksum is that of what arrived there.
+  virtual std::optional<std::uint32_t> fetch(Reader& /*from*/, Index /*number*/, Index /*bytes*/) { return {}; }
   /// A held chunk, of which the file shall have so many bytes, stays as it is.
   virtual void keep(Index number, Index bytes) = 0;
   /// Reads every chunk of a file of this size back and returns those whose bytes are not what was put. Cuts off

@@ -72,6 +72,62 @@ TEST_F(TransferRest, FromOneAgentToAnother) {
   EXPECT_NE(log->all().find("agent.access decision=allowed subject=user:garcia"), std::string::npos);
 }
 
+TEST_F(TransferRest, LargeFilesGoFromAgentToAgentByThemselves) {
+  const std::string large = testing::random_text(9 << 20, 5);  // three chunks
+  testing::write_plain(f.beamline / (kMine + "/input/scan100/large"), large);
+  const auto fetched = [&](const std::string& log_text) {
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = log_text.find("/fetch/{number}", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(f.tasks->wait(submit(transfer()), 60).state, TaskState::succeeded);
+  EXPECT_EQ(testing::read_plain(f.cluster / (kMine + "/input/100/large")), large);
+  EXPECT_EQ(fetched(log->all()), 3U);
+  EXPECT_EQ(log->all().find("/chunk/{number}"), std::string::npos);  // nothing came by way of the service
+
+  // One that cannot reach the other is given the bytes.
+  const TaskRequest request = request_from_json(transfer().dump());
+  const std::string grant = f.issuer->issuer.delegate("user:garcia", "cli", needed_scope(request), 600);
+  const std::string to_token = f.issuer->issuer.mint(grant, "write:/experiments/" + kMine, f.cluster.server->origin());
+  net::Client client(f.cluster.server->origin(), {.trust = {.pem = f.cluster.certificate()}});
+  const auto send = [&](const std::string& what, const json& body) {
+    return client.send({.method = "POST",
+                        .target = "/transfer/v1/" + kMine + what,
+                        .headers = {{"Authorization", "Bearer " + to_token}},
+                        .body = body.dump()});
+  };
+  const json begun =
+      f.ok(send("/receive?path=new", {{"version", {{"size_bytes", 9 << 20}, {"mtime_ns", 0}, {"tag", ""}}},
+                                      {"chunk_bytes", 4 << 20},
+                                      {"growing", false},
+                                      {"sha256", false}}));
+  const std::string session = "/receive/" + begun["session"].get<std::string>();
+  json body{{"bytes", 4 << 20},
+            {"from",
+             {{"origin", "https://127.0.0.1:1"},
+              {"experiment", kMine},
+              {"path", "input/scan100/large"},
+              {"token", ""},
+              {"certificate", ""}}}};
+  EXPECT_EQ(f.ok(send(session + "/fetch/0", body))["fetched"], false);
+  // What is no agent is not asked, and what the other refuses is refused.
+  for (const auto* origin : {"http://127.0.0.1:1", "file:///etc/passwd", "https://127.0.0.1:1/path"}) {
+    body["from"]["origin"] = origin;
+    EXPECT_EQ(send(session + "/fetch/0", body).status, 400) << origin;
+  }
+  body["from"]["origin"] = f.beamline.server->origin();
+  body["from"]["certificate"] = f.beamline.certificate();
+  EXPECT_EQ(send(session + "/fetch/0", body).status, 401);  // without a token
+  body["from"]["token"] = to_token;
+  EXPECT_EQ(send(session + "/fetch/0", body).status, 401);  // for the wrong agent
+  body["from"]["path"] = "../" + kOther + "/secret";
+  EXPECT_EQ(send(session + "/fetch/0", body).status, 400);
+  body["from"]["path"] = "input/scan100/large";
+  body["bytes"] = 5 << 20;
+  EXPECT_EQ(send(session + "/fetch/0", body).status, 422);
+  EXPECT_EQ(send(session + "/fetch/99999999999999999999", body).status, 400);
+}
+
 TEST_F(TransferRest, EventsTellTheEnd) {
   struct Sink final : net::BodySink {
     std::vector<net::Event> events;

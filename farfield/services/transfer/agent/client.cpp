@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <fstream>
+#include <limits>
+#include <sstream>
 
 #include "farfield/codec/checksum.hpp"
 #include "farfield/core/log.hpp"
@@ -54,6 +58,20 @@ public:
     request.body.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return ask(request);
   }
+  /// For another agent, which is to read from here by itself.
+  wire::Remote remote(const std::string& path) const {
+    wire::Remote out{place_.origin, place_.experiment, path, place_.token ? place_.token() : std::string(),
+                     place_.client.trust.pem};
+    if (out.certificate.empty() && !place_.client.trust.authorities.empty()) {
+      std::ostringstream text;
+      text << std::ifstream(place_.client.trust.authorities).rdbuf();
+      out.certificate = text.str();
+    }
+    return out;
+  }
+  /// Once the agent has said that it cannot reach the others, nobody asks again.
+  std::atomic<bool> fetches{true};
+
   ClientResponse send(const ClientRequest& request, net::BodySink& sink) {
     return answered([&] { return client_.send(request, sink); });
   }
@@ -126,6 +144,8 @@ public:
     return static_cast<Index>(sink.used());
   }
 
+  wire::Remote remote() const { return agent_->remote(path_); }
+
 private:
   /// As it is when it is opened there: links are followed as far as they stay inside.
   Entry look() const {
@@ -159,6 +179,20 @@ public:
   const Held& held() const override { return held_; }
   void put(Index number, std::span<const std::byte> bytes, std::uint32_t crc32c) override {
     agent_->put(agent_->request("PUT", fmt::format("{}/chunk/{}", session_, number)), bytes, crc32c);
+  }
+  std::optional<std::uint32_t> fetch(Reader& from, Index number, Index bytes) override {
+    const auto* source = dynamic_cast<const AgentReader*>(&from);
+    if (source == nullptr || !agent_->fetches) return {};
+    const wire::Remote remote = source->remote();
+    if (!remote.origin.starts_with("https://")) return {};  // agents speak to each other over TLS only
+    const json said = agent_->ask(agent_->request("POST", fmt::format("{}/fetch/{}", session_, number)),
+                                  {{"from", wire::to_json(remote)}, {"bytes", bytes}});
+    if (wire::truth(said, "fetched"))
+      return static_cast<std::uint32_t>(wire::integer(said, "crc32c", 0, std::numeric_limits<std::uint32_t>::max()));
+    agent_->fetches = false;
+    core::log(core::LogLevel::info, "transfer.not_third_party",
+              {{"from", remote.origin}, {"to", agent_->name()}, {"reason", wire::text(said, "reason")}});
+    return {};
   }
   void keep(Index number, Index bytes) override {
     agent_->ask(agent_->request("POST", session_ + "/keep"), {{"number", number}, {"bytes", bytes}});

@@ -11,6 +11,7 @@
 #include "farfield/codec/checksum.hpp"
 #include "farfield/net/range.hpp"
 #include "farfield/services/transfer/agent/agent.hpp"
+#include "farfield/services/transfer/agent/sources.hpp"
 #include "farfield/services/transfer/agent/wire.hpp"
 #include "farfield/services/transfer/root.hpp"
 
@@ -214,6 +215,9 @@ public:
                    });
                  });
     };
+    in_session("POST", "/fetch/{number}", [](Agent& agent, Session& session, const json& said, const Request& request) {
+      return agent.fetch(session, said, request);
+    });
     in_session("POST", "/keep", [](Agent&, Session& session, const json& said, const Request&) {
       session.receiver->keep(wire::integer(said, "number", 0, kLast),
                              wire::integer(said, "bytes", 0, session.chunk_bytes));
@@ -285,12 +289,32 @@ private:
     return reply({{"session", sessions_.add(std::move(session))}, {"held", std::move(held)}});
   }
 
+  static Index chunk_number(const Session& session, const Request& request) {
+    const auto number = net::parse_number(request.parameter("number"));
+    if (!number || *number > static_cast<std::uint64_t>(kLast / session.chunk_bytes))
+      throw Error(ErrorCode::invalid_argument, fmt::format("\"{}\" is no chunk", request.parameter("number")));
+    return static_cast<Index>(*number);
+  }
+
+  /// Third party: the chunk comes from another agent, with the token that the request brings for it.
+  Response fetch(Session& session, const json& said, const Request& request) {
+    const Index number = chunk_number(session, request);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(wire::integer(said, "bytes", 1, session.chunk_bytes)));
+    try {
+      sources_.read(wire::remote(wire::member(said, "from")), number * session.chunk_bytes, bytes);
+    } catch (const Error& e) {
+      // Perhaps whoever asks reaches it.
+      if (e.code() != ErrorCode::unavailable && e.code() != ErrorCode::timeout) throw;
+      return reply({{"fetched", false}, {"reason", std::string(e.what())}});
+    }
+    const std::uint32_t sum = codec::crc32c(bytes);
+    session.receiver->put(number, bytes, sum);
+    return reply({{"fetched", true}, {"crc32c", sum}});
+  }
+
   std::unique_ptr<net::Upload> chunk(const Request& request) {
     const auto session = this->session(request);
-    const auto number = net::parse_number(request.parameter("number"));
-    if (!number || *number > static_cast<std::uint64_t>(kLast / session->chunk_bytes))
-      throw Error(ErrorCode::invalid_argument, fmt::format("\"{}\" is no chunk", request.parameter("number")));
-    return std::make_unique<Collected>(session->chunk_bytes, [session, number = static_cast<Index>(*number),
+    return std::make_unique<Collected>(session->chunk_bytes, [session, number = chunk_number(*session, request),
                                                               request](std::span<const std::byte> body) {
       // Read back against it: what the network did to the chunk is found, too.
       session->receiver->put(number, body, said_sum(request));
@@ -325,6 +349,7 @@ private:
   const Roots roots_;
   const Authorise authorise_;
   Sessions sessions_;
+  Sources sources_;
 };
 
 }  // namespace

@@ -135,6 +135,19 @@ Held held(const json& object) {
   return held;
 }
 
+json to_json(const Remote& r) {
+  return {{"origin", r.origin},
+          {"experiment", r.experiment},
+          {"path", r.path},
+          {"token", r.token},
+          {"certificate", r.certificate}};
+}
+
+Remote remote(const json& object) {
+  return {text(object, "origin"), text(object, "experiment"), text(object, "path"), text(object, "token"),
+          text(object, "certificate")};
+}
+
 Error error(std::string_view body, int status) {
   const json value = json::parse(body, nullptr, false);
   if (value.is_object() && value.contains("error") && value["error"].is_object()) {

@@ -32,6 +32,13 @@ Held held(const json& object);
 /// The error that a peer reports in the body of its response.
 core::Error error(std::string_view body, int status);
 
+/// Where another agent is to fetch from.
+struct Remote {
+  std::string origin, experiment, path, token, certificate;
+};
+json to_json(const Remote& remote);
+Remote remote(const json& object);
+
 /// The entity tag of a file in this version, quoted.
 std::string etag(const Version& version);
 
