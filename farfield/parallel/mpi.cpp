@@ -1,12 +1,17 @@
 #include "farfield/core/error.hpp"
 #include "farfield/parallel/communicator.hpp"
+#include "farfield/parallel/mailbox.hpp"
 
 #ifdef FARFIELD_WITH_MPI
 
 #include <mpi.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <limits>
+#include <list>
+#include <thread>
 #include <vector>
 
 namespace farfield::parallel {
@@ -14,9 +19,10 @@ namespace {
 
 // Counts in MPI 3 are int: longer buffers travel in pieces of this many elements.
 constexpr std::size_t kPiece = std::size_t{1} << 28;
+constexpr int kMailTag = 1;  // what exchange() sends has tag 0
 
 // An MPI call that fails ends the program (MPI_ERRORS_ARE_FATAL, the default): ranks cannot go on apart.
-class Mpi final : public Communicator {
+class Mpi final : public Communicator, public Mailbox {
 public:
   Mpi() {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
@@ -60,7 +66,53 @@ public:
     if (size_ > 1) MPI_Abort(MPI_COMM_WORLD, exit_code);
   }
 
+  void send(int to, std::vector<std::byte> bytes) override {
+    if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+      throw core::Error(core::ErrorCode::resource_exhausted, "a message of more than 2^31 - 1 bytes");
+    forget_sent();
+    auto& letter = outgoing_.emplace_back();
+    letter.bytes = std::move(bytes);
+    if (to != rank_) sent_ += letter.bytes.size();
+    MPI_Isend(letter.bytes.data(), static_cast<int>(letter.bytes.size()), MPI_BYTE, to, kMailTag, MPI_COMM_WORLD,
+              &letter.request);
+  }
+  std::optional<Mail> receive(double limit_s) override {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(limit_s);
+    // MPI has no wait with a limit: asked at once, then ever less often, so that an idle rank leaves its core to
+    // others.
+    for (auto pause = std::chrono::microseconds(1);; pause = std::min(2 * pause, std::chrono::microseconds(1000))) {
+      int arrived = 0;
+      MPI_Status status;
+      MPI_Iprobe(MPI_ANY_SOURCE, kMailTag, MPI_COMM_WORLD, &arrived, &status);
+      if (arrived != 0) {
+        int count = 0;
+        MPI_Get_count(&status, MPI_BYTE, &count);
+        Mail mail{status.MPI_SOURCE, std::vector<std::byte>(static_cast<std::size_t>(count))};
+        MPI_Recv(mail.bytes.data(), count, MPI_BYTE, mail.from, kMailTag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        return mail;
+      }
+      forget_sent();
+      if (std::chrono::steady_clock::now() >= until) return std::nullopt;
+      std::this_thread::sleep_for(pause);
+    }
+  }
+  void flush() override {
+    for (auto& letter : outgoing_) MPI_Wait(&letter.request, MPI_STATUS_IGNORE);
+    outgoing_.clear();
+  }
+
 private:
+  struct Outgoing {
+    std::vector<std::byte> bytes;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  void forget_sent() {
+    outgoing_.remove_if([](Outgoing& letter) {
+      int done = 0;
+      MPI_Test(&letter.request, &done, MPI_STATUS_IGNORE);
+      return done != 0;
+    });
+  }
   template <class T, class F>
   static void pieces(std::span<T> whole, F&& f) {
     for (std::size_t at = 0; at < whole.size(); at += kPiece) f(whole.subspan(at, std::min(kPiece, whole.size() - at)));
@@ -76,6 +128,7 @@ private:
 
   int rank_ = 0, size_ = 1;
   std::size_t sent_ = 0;
+  std::list<Outgoing> outgoing_;
 };
 
 void finalise() {

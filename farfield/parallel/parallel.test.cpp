@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "farfield/core/error.hpp"
+#include "farfield/parallel/mailbox.hpp"
 #include "farfield/parallel/threads.hpp"
 
 namespace farfield::parallel {
@@ -36,6 +37,25 @@ void check_same_bits(Communicator& c) {
   std::vector<float> first = v;
   c.broadcast(std::as_writable_bytes(std::span(first)), 0);
   EXPECT_EQ(std::memcmp(v.data(), first.data(), v.size() * sizeof(float)), 0);
+}
+
+/// Everybody writes twice to everybody, then hears from all of them, each in order; then nothing more comes.
+void check_mail(Communicator& c) {
+  Mailbox& box = mailbox(c);
+  for (int to = 0; to < c.size(); ++to)
+    for (int part = 0; part < 2; ++part)
+      box.send(to, std::vector<std::byte>(static_cast<std::size_t>(100 * c.rank() + part), std::byte(to)));
+  std::vector<int> heard(static_cast<std::size_t>(c.size()), 0);
+  for (int i = 0; i < 2 * c.size(); ++i) {
+    const auto mail = box.receive(30);
+    ASSERT_TRUE(mail.has_value());
+    const int part = heard.at(static_cast<std::size_t>(mail->from))++;
+    EXPECT_EQ(mail->bytes,
+              std::vector<std::byte>(static_cast<std::size_t>(100 * mail->from + part), std::byte(c.rank())));
+  }
+  EXPECT_FALSE(box.receive(0).has_value());
+  box.flush();
+  c.barrier();
 }
 
 void check_broadcast(Communicator& c) {
@@ -81,6 +101,7 @@ void check_everything(Communicator& c) {
   check_same_bits(c);
   check_broadcast(c);
   check_exchange(c);
+  check_mail(c);
   c.barrier();
 }
 

@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "farfield/core/error.hpp"
+#include "farfield/parallel/mailbox.hpp"
 
 namespace farfield::parallel {
 namespace {
@@ -21,7 +24,8 @@ using core::ErrorCode;
 /// Where the ranks meet: each posts what it brings, all wait, all read, all wait.
 class MeetingPoint {
 public:
-  explicit MeetingPoint(int size) : posts_(static_cast<std::size_t>(size)), size_(size) {}
+  explicit MeetingPoint(int size)
+      : posts_(static_cast<std::size_t>(size)), mail_(static_cast<std::size_t>(size)), size_(size) {}
   int size() const { return size_; }
 
   void post(int rank, const void* what) { posts_[static_cast<std::size_t>(rank)] = what; }
@@ -44,18 +48,36 @@ public:
     const std::lock_guard lock(mutex_);
     broken_ = true;
     all_here_.notify_all();
+    new_mail_.notify_all();
+  }
+
+  void deliver(int to, Mail mail) {
+    const std::lock_guard lock(mutex_);
+    mail_.at(static_cast<std::size_t>(to)).push_back(std::move(mail));
+    new_mail_.notify_all();
+  }
+  std::optional<Mail> collect(int rank, double limit_s) {
+    auto& mine = mail_[static_cast<std::size_t>(rank)];
+    std::unique_lock lock(mutex_);
+    new_mail_.wait_for(lock, std::chrono::duration<double>(limit_s), [&] { return !mine.empty() || broken_; });
+    if (broken_) throw Error(ErrorCode::cancelled, "another rank failed");
+    if (mine.empty()) return std::nullopt;
+    std::optional<Mail> first(std::move(mine.front()));
+    mine.pop_front();
+    return first;
   }
 
 private:
   std::mutex mutex_;
-  std::condition_variable all_here_;
+  std::condition_variable all_here_, new_mail_;
   std::vector<const void*> posts_;
+  std::vector<std::deque<Mail>> mail_;
   int size_, arrived_ = 0;
   std::uint64_t round_ = 0;
   bool broken_ = false;
 };
 
-class ThreadRank final : public Communicator {
+class ThreadRank final : public Communicator, public Mailbox {
 public:
   ThreadRank(MeetingPoint& meeting, int rank) : meeting_(meeting), rank_(rank) {}
   int rank() const override { return rank_; }
@@ -94,6 +116,13 @@ public:
   void barrier() override { meeting_.wait(); }
   std::size_t bytes_sent() const override { return sent_; }
   void abort(int) override { throw Error(ErrorCode::cancelled, "aborted"); }
+
+  void send(int to, std::vector<std::byte> bytes) override {
+    if (to != rank_) sent_ += bytes.size();
+    meeting_.deliver(to, {rank_, std::move(bytes)});
+  }
+  std::optional<Mail> receive(double limit_s) override { return meeting_.collect(rank_, limit_s); }
+  void flush() override {}
 
 private:
   template <class F>
