@@ -49,6 +49,10 @@ Command task_output_command();
 Command function_register_command();
 Command function_list_command();
 Command function_show_command();
+/// farfield events ...: events.cpp, events_reduce.cpp, events_report.cpp.
+std::vector<Command> event_commands();
+Command events_reduce_command();
+Command events_report_command();
 Command help_command();
 
 /// Everything the program can do, as main() offers it.

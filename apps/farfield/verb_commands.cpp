@@ -52,6 +52,7 @@ std::vector<Command> all_commands() {
        {task_submit_command(), task_list_command(), task_show_command(), task_cancel_command(), task_log_command(),
         task_output_command(), function_register_command(), function_list_command(), function_show_command()})
     commands.push_back(command);
+  for (auto& command : event_commands()) commands.push_back(command);
   return commands;
 }
 
