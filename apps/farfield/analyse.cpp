@@ -48,11 +48,14 @@ int exit_code(const pipeline::Outcome& outcome, const pipeline::FrameTotals& fra
 class Analysis {
 public:
   Analysis(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
-           const Session& session)
+           const Session& session, parallel::Communicator& communicator, RunObserver& observer, const TaskConduct* task)
       : info_(info),
         verb_(verb),
         arguments_(arguments),
         session_(session),
+        communicator_(communicator),
+        observer_(observer),
+        task_(task),
         common_(common_schema().make(part(arguments.given, common_schema()))),
         options_(analysis_schema().make(part(arguments.given, analysis_schema()))),
         given_(part(arguments.given, verb.options)) {
@@ -62,38 +65,9 @@ public:
     if (options_.out.empty() && (options_.checkpoint_every_s > 0 || options_.preview_every_s > 0))
       throw Error(ErrorCode::invalid_argument,
                   "--checkpoint-every and --preview-every write to the folder given by --out");
-    communicator_ = options_.mpi ? parallel::make_mpi() : parallel::make_alone();
-    console_.emplace(ConsoleOptions{common_.json, common_.quiet, isatty(STDERR_FILENO) == 1, !speaks()}, session.clock);
-    core::set_log_sink(make_log_sink(*console_, common_.log_level));
   }
-  ~Analysis() { core::set_log_sink(nullptr); }
-  Analysis(const Analysis&) = delete;
-  Analysis& operator=(const Analysis&) = delete;
 
   int run() {
-    try {
-      return analyse();
-    } catch (const Error& e) {
-      return fail(e);
-    } catch (const std::bad_alloc&) {
-      return fail(Error(ErrorCode::resource_exhausted, "not enough memory"));
-    } catch (const std::exception& e) {
-      return fail(Error(ErrorCode::internal, e.what()));
-    }
-  }
-
-private:
-  bool speaks() const { return communicator_->rank() == 0; }
-
-  int fail(const Error& e) {
-    console_->error(e);
-    const int code = core::traits(e.code()).exit_code;
-    std::fflush(nullptr);
-    communicator_->abort(code);  // the other ranks would wait for this one in vain
-    return code;
-  }
-
-  int analyse() {
     const double started_s = session_.clock.now_s();
     std::optional<pipeline::ResultFolder> folder;
     if (!options_.out.empty()) folder.emplace(options_.out);
@@ -105,15 +79,14 @@ private:
     reading.batch_bytes = kBatchBytes;
     const auto source = io::open_scan(arguments_.inputs.at(0), reading);
     const auto& acquisition = source->acquisition();
-    const technique::Resources resources{&pool, communicator_->size() > 1 ? communicator_.get() : nullptr,
-                                         &session_.clock, static_cast<std::uint64_t>(common_.seed),
-                                         options_.memory_limit_bytes()};
+    const technique::Resources resources{&pool, communicator_.size() > 1 ? &communicator_ : nullptr, &session_.clock,
+                                         static_cast<std::uint64_t>(common_.seed), options_.memory_limit_bytes()};
     const auto technique = verb_.analyse(given_, resources);
 
     const pipeline::CheckpointHeader header = checkpoint_header(acquisition);
     std::optional<pipeline::CheckpointFile> checkpoint;
-    if (!options_.resume.empty()) {
-      checkpoint.emplace(of_rank(options_.resume, communicator_->rank()));
+    if (const fs::path from = resumed_from(); !from.empty()) {
+      checkpoint.emplace(of_rank(from, communicator_.rank()));
       checkpoint->require(header);
     }
 
@@ -121,13 +94,15 @@ private:
     driver.corrections.sparse = verb_.sparse_frames;
     driver.corrections.dark = driver.corrections.flat = !verb_.raw_frames;
     driver.iterate_while_reading = options_.iterate_while_reading;
-    driver.communicator = communicator_.get();
+    driver.communicator = &communicator_;
     driver.resume = checkpoint ? &*checkpoint : nullptr;
     bool checkpoint_written = false;
-    if (folder) {
-      driver.checkpoint_every_s = options_.checkpoint_every_s;
+    const fs::path keep = task_ != nullptr ? task_->checkpoint : folder ? folder->checkpoint() : fs::path();
+    if (!keep.empty()) {
+      driver.checkpoint_every_s = task_ != nullptr ? task_->checkpoint_every_s : options_.checkpoint_every_s;
       driver.checkpoint = [&](const technique::Technique& t) {
-        pipeline::write_checkpoint(of_rank(folder->checkpoint(), communicator_->rank()), header, t);
+        if (task_ != nullptr && task_->thrown_away && task_->thrown_away()) return;
+        pipeline::write_checkpoint(of_rank(keep, communicator_.rank()), header, t);
         checkpoint_written = true;
       };
     }
@@ -136,26 +111,40 @@ private:
       previews.emplace(*folder, speaks());
       driver.preview = &*previews;
       driver.preview_every_s = options_.preview_every_s;
+    } else if (task_ != nullptr && task_->preview != nullptr) {
+      driver.preview = task_->preview;
+      driver.preview_every_s = task_->preview_every_s;
     }
 
     pipeline::FrameAccount account(acquisition.scan.expected_frames);
-    auto outcome = pipeline::drive(*source, *technique, account, *console_, session_.clock, driver, session_.stop);
+    auto outcome = pipeline::drive(*source, *technique, account, observer_, session_.clock, driver, session_.stop);
 
     const auto frames = account.totals();
     Summary summary{word(outcome), session_.clock.now_s() - started_s, {}, frames, {}};
-    if (outcome.product) {
+    // A task that goes on later has no result yet.
+    if (outcome.product && !(outcome.stopped && task_ != nullptr)) {
       add_run_provenance(*outcome.product, acquisition, summary, frames);
       summary.metrics = outcome.product->metrics;
       if (folder && speaks()) summary.files = folder->write(*outcome.product, &frames);
       if (previews) previews->clear();
     }
-    if (checkpoint_written) summary.files.push_back(folder->checkpoint());
-    console_->summary(summary);
+    if (checkpoint_written && task_ == nullptr) summary.files.push_back(keep);
+    observer_.summary(summary);
     if (outcome.stopped)
-      console_->note(checkpoint_written
-                         ? fmt::format("interrupted; go on with --resume {}", folder->checkpoint().string())
-                         : "interrupted");
+      observer_.note(checkpoint_written ? fmt::format("interrupted; go on with --resume {}", keep.string())
+                                        : "interrupted");
     return exit_code(outcome, frames);
+  }
+
+private:
+  bool speaks() const { return communicator_.rank() == 0; }
+
+  /// Empty: from the beginning.
+  fs::path resumed_from() const {
+    if (task_ == nullptr) return options_.resume;
+    std::error_code error;
+    return task_->resume && fs::exists(of_rank(task_->checkpoint, communicator_.rank()), error) ? task_->checkpoint
+                                                                                                : fs::path();
   }
 
   pipeline::CheckpointHeader checkpoint_header(const model::Acquisition& acquisition) const {
@@ -177,10 +166,10 @@ private:
     if (!acquisition.checksum.empty()) p.try_emplace("checksum", acquisition.checksum);
     p.try_emplace("seed", std::to_string(common_.seed));
     p.try_emplace("threads", std::to_string(common_.thread_count()));
-    p.try_emplace("ranks", std::to_string(communicator_->size()));
+    p.try_emplace("ranks", std::to_string(communicator_.size()));
     p.try_emplace("state", summary.state);
     p.try_emplace("frames", pipeline::to_json(frames));
-    if (!options_.resume.empty()) p.try_emplace("resumed_from", options_.resume);
+    if (const fs::path from = resumed_from(); !from.empty()) p.try_emplace("resumed_from", from.string());
     product.metrics.try_emplace("total_seconds", summary.seconds);
     add_provenance(product, info_, verb_, given_, session_);
   }
@@ -189,11 +178,12 @@ private:
   const technique::Verb& verb_;
   const Arguments& arguments_;
   const Session& session_;
+  parallel::Communicator& communicator_;
+  RunObserver& observer_;
+  const TaskConduct* task_;
   CommonOptions common_;
   AnalysisOptions options_;
   core::OptionValues given_;
-  std::unique_ptr<parallel::Communicator> communicator_;
-  std::optional<Console> console_;
 };
 
 std::vector<core::OptionSchema> schemas_of(const technique::Verb& verb) {
@@ -203,16 +193,50 @@ std::vector<core::OptionSchema> schemas_of(const technique::Verb& verb) {
   return schemas;
 }
 
+int analyse(const technique::TechniqueInfo& technique, const technique::Verb& verb, const Arguments& arguments,
+            const Session& session) {
+  const auto common = common_schema().make(part(arguments.given, common_schema()));
+  const auto communicator = analysis_schema().make(part(arguments.given, analysis_schema())).mpi
+                                ? parallel::make_mpi()
+                                : parallel::make_alone();
+  Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, communicator->rank() != 0}, session.clock);
+  core::set_log_sink(make_log_sink(console, common.log_level));
+  const auto fail = [&](const Error& e) {
+    console.error(e);
+    const int code = core::traits(e.code()).exit_code;
+    std::fflush(nullptr);
+    communicator->abort(code);  // the other ranks would wait for this one in vain
+    return code;
+  };
+  int code = core::kExitOk;
+  try {
+    code = run_analysis(technique, verb, arguments, session, *communicator, console);
+  } catch (const Error& e) {
+    code = fail(e);
+  } catch (const std::bad_alloc&) {
+    code = fail(Error(ErrorCode::resource_exhausted, "not enough memory"));
+  } catch (const std::exception& e) {
+    code = fail(Error(ErrorCode::internal, e.what()));
+  }
+  core::set_log_sink(nullptr);
+  return code;
+}
+
 }  // namespace
 
+int run_analysis(const technique::TechniqueInfo& technique, const technique::Verb& verb, const Arguments& arguments,
+                 const Session& session, parallel::Communicator& communicator, RunObserver& observer,
+                 const TaskConduct* task) {
+  return Analysis(technique, verb, arguments, session, communicator, observer, task).run();
+}
+
 Command analyse_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
-  return {{technique.name, verb.name},
-          verb.summary,
-          {"SCAN"},
-          schemas_of(verb),
-          [&](const Arguments& arguments, const Session& session) {
-            return Analysis(technique, verb, arguments, session).run();
-          }};
+  return {
+      {technique.name, verb.name},
+      verb.summary,
+      {"SCAN"},
+      schemas_of(verb),
+      [&](const Arguments& arguments, const Session& session) { return analyse(technique, verb, arguments, session); }};
 }
 
 }  // namespace farfield::apps

@@ -15,28 +15,9 @@ namespace {
 int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
             const Session& session) {
   const auto common = common_schema().make(part(arguments.given, common_schema()));
-  const auto out = out_folder_schema().make(part(arguments.given, out_folder_schema())).out;
-  const auto given = part(arguments.given, verb.options);
-  const double started_s = session.clock.now_s();
   Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
   try {
-    if (out.empty() && !verb.out_optional)
-      throw core::Error(core::ErrorCode::invalid_argument,
-                        fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
-    std::optional<pipeline::ResultFolder> folder;
-    if (!out.empty()) folder.emplace(out);
-    std::vector<model::Product> products;
-    for (const auto& path : arguments.inputs) products.push_back(io::read_product(path));
-    core::ThreadPool pool(common.thread_count());
-    const technique::Resources resources{&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0};
-    auto product = verb.combine(products, given, resources, session.stop, console);
-    for (std::size_t i = 0; i < arguments.inputs.size(); ++i)
-      product.provenance.try_emplace(fmt::format("input_{}", i + 1), arguments.inputs[i]);
-    add_provenance(product, info, verb, given, session);
-    Summary summary{"finished", session.clock.now_s() - started_s, product.metrics, std::nullopt, {}};
-    if (folder) summary.files = folder->write(product, nullptr);
-    console.summary(summary);
-    return core::kExitOk;
+    return run_combination(info, verb, arguments, session, console);
   } catch (const core::Error& e) {
     console.error(e);
     return core::traits(e.code()).exit_code;
@@ -44,6 +25,31 @@ int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, c
 }
 
 }  // namespace
+
+int run_combination(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
+                    const Session& session, RunObserver& observer) {
+  const auto common = common_schema().make(part(arguments.given, common_schema()));
+  const auto out = out_folder_schema().make(part(arguments.given, out_folder_schema())).out;
+  const auto given = part(arguments.given, verb.options);
+  const double started_s = session.clock.now_s();
+  if (out.empty() && !verb.out_optional)
+    throw core::Error(core::ErrorCode::invalid_argument,
+                      fmt::format("`farfield {} {}` needs --out DIR for its result", info.name, verb.name));
+  std::optional<pipeline::ResultFolder> folder;
+  if (!out.empty()) folder.emplace(out);
+  std::vector<model::Product> products;
+  for (const auto& path : arguments.inputs) products.push_back(io::read_product(path));
+  core::ThreadPool pool(common.thread_count());
+  const technique::Resources resources{&pool, nullptr, &session.clock, static_cast<std::uint64_t>(common.seed), 0};
+  auto product = verb.combine(products, given, resources, session.stop, observer);
+  for (std::size_t i = 0; i < arguments.inputs.size(); ++i)
+    product.provenance.try_emplace(fmt::format("input_{}", i + 1), arguments.inputs[i]);
+  add_provenance(product, info, verb, given, session);
+  Summary summary{"finished", session.clock.now_s() - started_s, product.metrics, std::nullopt, {}};
+  if (folder) summary.files = folder->write(product, nullptr);
+  observer.summary(summary);
+  return core::kExitOk;
+}
 
 Command combine_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
   std::vector<std::string> inputs;

@@ -22,6 +22,7 @@ Command transfer_list_command();
 Command transfer_show_command();
 Command transfer_wait_command();
 Command transfer_cancel_command();
+Command endpoint_start_command();
 Command serve_command();
 Command watch_command();
 Command login_command();

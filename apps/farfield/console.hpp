@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "apps/farfield/verb_run.hpp"
 #include "farfield/core/clock.hpp"
 #include "farfield/core/log.hpp"
-#include "farfield/pipeline/driver.hpp"
 
 namespace farfield::apps {
 
@@ -22,17 +22,8 @@ struct ConsoleOptions {
   bool silent = false;    ///< nothing at all: another rank speaks
 };
 
-/// What a computation came to.
-struct Summary {
-  std::string state;  ///< "finished", "converged", "not_converged", "interrupted"
-  double seconds = 0;
-  std::map<std::string, double> metrics;
-  std::optional<pipeline::FrameTotals> frames;
-  std::vector<std::filesystem::path> files;
-};
-
 /// Thread-safe. One per process.
-class Console final : public pipeline::DriverObserver {
+class Console final : public RunObserver {
 public:
   Console(const ConsoleOptions& options, const core::Clock& clock, std::FILE* out = stdout, std::FILE* err = stderr)
       : options_(options), clock_(clock), out_(out), err_(err) {}
@@ -43,9 +34,9 @@ public:
   void warning(const std::string& message) override;
   void reading(pipeline::Index received, pipeline::Index expected) override;
 
-  void summary(const Summary& summary);
-  /// Text for people, on stderr.
-  void note(const std::string& text);
+  void summary(const Summary& summary) override;
+  /// On stderr.
+  void note(const std::string& text) override;
   void error(const core::Error& error);
   /// A line of log, on stderr.
   void log_line(const std::string& line);

@@ -7,6 +7,7 @@
 
 #include "apps/farfield/command_line.hpp"
 #include "apps/farfield/commands.hpp"
+#include "apps/farfield/endpoint_start.hpp"
 #include "apps/farfield/interrupt.hpp"
 #include "apps/farfield/settings.hpp"
 #include "apps/farfield/version.hpp"
@@ -18,6 +19,8 @@ using namespace farfield;
 
 int run(const std::vector<std::string>& arguments) {
   const apps::Interrupt interrupt;
+  // In blocks of an endpoint, which starts it itself: no command for people.
+  if (arguments.size() == 2 && arguments[0] == "worker") return apps::run_worker(arguments[1], interrupt.token());
   const core::SteadyClock clock;
   const auto commands = apps::all_commands();
   const auto line = apps::parse_command_line(commands, arguments);

@@ -23,7 +23,7 @@ fs::path truth_path(fs::path scan) {
 }
 
 void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, const technique::Verb& verb,
-                 const core::OptionValues& given, const CommonOptions& common, Console& console,
+                 const core::OptionValues& given, const CommonOptions& common, RunObserver& observer,
                  const Session& session) {
   const double started_s = session.clock.now_s();
   core::ThreadPool pool(common.thread_count());
@@ -35,7 +35,7 @@ void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, con
   const auto take = [&](const model::FrameBatch& batch) {
     writer->append(batch);
     frames += static_cast<core::Index>(batch.frames.size());
-    console.reading(frames, acquisition.scan.expected_frames);
+    observer.reading(frames, acquisition.scan.expected_frames);
   };
   while (simulation->next(session.stop, take)) {}
   if (session.stop.stop_requested())
@@ -49,20 +49,15 @@ void simulate_to(const fs::path& path, const technique::TechniqueInfo& info, con
   io::write_product(beside, truth);
   auto metrics = truth.metrics;
   metrics["frames"] = static_cast<double>(frames);
-  console.summary({"finished", session.clock.now_s() - started_s, metrics, std::nullopt, {path, beside}});
+  observer.summary({"finished", session.clock.now_s() - started_s, metrics, std::nullopt, {path, beside}});
 }
 
 int simulate(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
              const Session& session) {
   const auto common = common_schema().make(part(arguments.given, common_schema()));
-  const auto out = out_file_schema().make(part(arguments.given, out_file_schema())).out;
   Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
   try {
-    if (out.empty())
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("`farfield {} {}` needs --out FILE (.cxi, .imm or .bin)", info.name, verb.name));
-    simulate_to(out, info, verb, part(arguments.given, verb.options), common, console, session);
-    return core::kExitOk;
+    return run_simulation(info, verb, arguments, session, console);
   } catch (const Error& e) {
     console.error(e);
     return core::traits(e.code()).exit_code;
@@ -70,6 +65,17 @@ int simulate(const technique::TechniqueInfo& info, const technique::Verb& verb, 
 }
 
 }  // namespace
+
+int run_simulation(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
+                   const Session& session, RunObserver& observer) {
+  const auto common = common_schema().make(part(arguments.given, common_schema()));
+  const auto out = out_file_schema().make(part(arguments.given, out_file_schema())).out;
+  if (out.empty())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("`farfield {} {}` needs --out FILE (.cxi, .imm or .bin)", info.name, verb.name));
+  simulate_to(out, info, verb, part(arguments.given, verb.options), common, observer, session);
+  return core::kExitOk;
+}
 
 Command simulate_command(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
   return {{technique.name, verb.name},

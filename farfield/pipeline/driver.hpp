@@ -26,6 +26,8 @@ struct PreviewSink {
   virtual ~PreviewSink() = default;
   /// `iteration` is the last one reported. May throw: the failure is logged, the computation goes on.
   virtual void show(const model::Product& product, std::int64_t iteration) = 0;
+  /// Whether anybody looks: a snapshot need not be made for nobody.
+  virtual bool wanted() const { return true; }
 };
 
 struct DriverOptions {

@@ -10,7 +10,7 @@ PreviewThread::~PreviewThread() = default;  // jthread: request_stop, join
 
 bool PreviewThread::idle() const {
   const std::lock_guard lock(mutex_);
-  return !busy_ && !next_;
+  return !busy_ && !next_ && sink_.wanted();
 }
 
 void PreviewThread::offer(model::Product product, std::int64_t iteration) {

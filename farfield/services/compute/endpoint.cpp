@@ -127,7 +127,7 @@ struct Endpoint::State {
     heard.opened = [this](int line, std::shared_ptr<net::WebSocket> socket) {
       post([this, line, socket = std::move(socket)]() mutable { service_opened(line, std::move(socket)); });
     };
-    heard.message = [this](int line, std::string text) {
+    heard.message = [this](int line, const std::string& text) {
       try {
         post([this, line, message = decode(text)] { from_service(line, message); });
       } catch (const Error& e) {

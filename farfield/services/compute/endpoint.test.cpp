@@ -22,52 +22,7 @@ using testing::content;
 using testing::eventually;
 using Json = nlohmann::json;
 
-class EndpointTest : public ::testing::Test {
-protected:
-  EndpointTest() {
-    fs::create_directories(root());
-    fs::create_directories(folder_.path() / "experiments/2026-1-Other-2");
-    options_.name = "test";
-    options_.folder = (folder_.path() / "endpoint").string();
-    options_.service = service_.origin();
-    options_.command = testing::block_command();
-    options_.roots.prefix = (folder_.path() / "experiments").string();
-    options_.readable = {fs::path(options_.command[0]).parent_path().string()};
-    options_.poll_s = 0.1;
-    options_.notice_s = 1;
-    options_.scaling.workers_per_node = 2;
-    options_.scaling.idle_s = 600;
-  }
-  ~EndpointTest() override {
-    if (!endpoint_) start();
-    EXPECT_TRUE(endpoint_->end_blocks(60));
-  }
-  fs::path root() const { return folder_.path() / "experiments/2026-1-Garcia-1"; }
-  void start() { endpoint_ = std::make_unique<Endpoint>(options_, make_local_blocks({2})); }
-  void run(const std::string& task, const std::string& function, const std::string& arguments = "{}") {
-    service_.submit(call(task, function, arguments));
-  }
-  TaskEnd end(const std::string& task, int attempt = 1) const { return service_.end({task, attempt}); }
-  void release(const std::string& file) const { std::ofstream(root() / file) << "go"; }
-  /// Process ids of the workers that run.
-  std::vector<int> workers() const {
-    std::vector<int> all;
-    const std::string block = fs::canonical(options_.folder).string() + "/blocks/";
-    for (const auto& process : fs::directory_iterator("/proc")) {
-      const std::string name = process.path().filename().string();
-      if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-      const std::string line = content(process.path() / "cmdline"), environment = content(process.path() / "environ");
-      if (line.find(block) != std::string::npos && environment.find("FARFIELD_WORKER_PLACE=") != std::string::npos)
-        all.push_back(std::stoi(name));
-    }
-    return all;
-  }
-
-  core::testing::TemporaryFolder folder_;
-  testing::FakeService service_;
-  EndpointOptions options_;
-  std::unique_ptr<Endpoint> endpoint_;
-};
+using EndpointTest = testing::EndpointFixture;
 
 TEST_F(EndpointTest, RunsTasksAndTellsTheirTimes) {
   start();

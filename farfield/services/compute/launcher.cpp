@@ -31,8 +31,6 @@ extern char** environ;
 namespace farfield::services::compute {
 namespace {
 
-using core::Error;
-using core::ErrorCode;
 using Clock = std::chrono::steady_clock;
 using std::chrono::duration;
 using std::chrono::milliseconds;
