@@ -5,6 +5,7 @@
 // FARFIELD_BENCH_POSTGRES=postgresql://... uses that server instead of SQLite.
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,7 +20,11 @@
 #include <thread>
 
 #include "farfield/net/server.hpp"
+#include "farfield/services/auth/http.hpp"
 #include "farfield/services/compute/broker.hpp"
+#include "farfield/services/compute/endpoint.hpp"
+#include "farfield/services/compute/launcher.hpp"
+#include "farfield/services/compute/rest.hpp"
 
 namespace {
 using namespace farfield;
@@ -140,7 +145,6 @@ void measure(Broker& broker, const char* what) {
   std::mutex mutex;
   std::condition_variable changed;
   int ended = 0, failed = 0;
-  std::string waited_for;
   const auto listening = broker.listen([&](const TaskEvent& event) {
     if (event.kind != TaskEvent::Kind::ended) return;
     const std::lock_guard lock(mutex);
@@ -178,29 +182,87 @@ void measure(Broker& broker, const char* what) {
   if (failed > 0) fmt::print("{} FAILED\n", failed);
 }
 
+class NoRunner final : public TaskRunner {
+public:
+  std::vector<FunctionRecord> verbs() const override { return {}; }
+  WorkEnd run(const Work&, Reporter&, const std::stop_token&, const std::stop_token&) override { return {}; }
+};
+
+/// The launcher and the workers of the block.
+int run_block(const std::string& folder) {
+  sigset_t term;
+  ::sigemptyset(&term);
+  ::sigaddset(&term, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &term, nullptr);
+  std::stop_source leave;
+  std::thread([term, leave]() mutable {
+    int signal = 0;
+    ::sigwait(&term, &signal);
+    leave.request_stop();
+  }).detach();
+  ::_exit(run_in_block(folder, [] { return std::make_unique<NoRunner>(); }, leave.get_token()));
+}
+
+FunctionRecord verb() {
+  FunctionRecord out;
+  out.name = no_op().function;
+  out.kind = FunctionKind::verb;
+  return out;
+}
+
+/// The service's own routes, tokens, an endpoint and its workers, all over the loopback interface.
+void measure_endpoint(store::Database& database, Broker& broker, const std::filesystem::path& folder) {
+  namespace auth = farfield::services::auth;
+  auth::Directory directory(database, auth::system_unix_time);
+  auth::KeyRing keys(folder / "keys", auth::system_unix_time);
+  auth::Issuer issuer(directory, keys, {.issuer = "https://bench.test"}, auth::system_unix_time);
+  auth::Access access(issuer);
+  directory.add_service("bench", {std::string(kEndpointScope)});
+  net::Router router;
+  add_routes(router, access, broker);
+  net::Server server({.error_response = auth::json_error}, std::move(router));
+
+  std::filesystem::create_directories(folder / "experiments/bench");
+  EndpointOptions options;
+  options.name = "bench";
+  options.folder = (folder / "endpoint").string();
+  options.service = server.origin();
+  options.token = [&] { return issuer.client_tokens("bench", std::string(kEndpointScope)).access; };
+  options.verbs = {verb()};
+  options.command = {std::filesystem::read_symlink("/proc/self/exe").string(), "--block"};
+  options.roots.prefix = (folder / "experiments").string();
+  options.scaling = {.init_blocks = 1, .min_blocks = 1, .workers_per_node = 2};
+  options.confine = false;
+  Endpoint endpoint(options, make_local_blocks());
+  const auto start = Clock::now();
+  while (endpoint.status().capacity.idle < 2 && seconds_since(start) < 60)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  measure(broker, "endpoint");
+  if (!endpoint.end_blocks(30)) fmt::print("blocks did not end\n");
+}
+
 void run(const std::string& address, const std::string& folder) {
   const auto database = store::Database::open(address);
   fmt::print("database: {}\n", database->kind());
   floors(*database);
   Broker broker(*database, {.folder = folder});
-  broker.register_endpoint("bench", "user:bench");
+  broker.register_endpoint("bench", "service:bench");
   {
     const auto line = std::make_shared<NoWork>(broker);
     broker.connected("bench", line);
     Hello hello;
-    FunctionRecord verb;
-    verb.name = no_op().function;
-    verb.kind = FunctionKind::verb;
-    hello.verbs = {verb};
+    hello.verbs = {verb()};
     hello.capacity = {.workers = 4, .idle = 4, .most = 4, .longest_s = 3600};
     broker.received("bench", line.get(), encode(hello), false);
     measure(broker, "broker");
     broker.disconnected("bench", line.get());
   }
+  measure_endpoint(*database, broker, folder);
 }
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--block") return run_block(argv[2]);
   const auto folder = std::filesystem::absolute("farfield_compute_bench_" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);
   const char* server = std::getenv("FARFIELD_BENCH_POSTGRES");

@@ -251,9 +251,9 @@ void Broker::State::end_there(Endpoint& endpoint, const TaskEnd& e, std::vector<
     return;
   }
   if (task->storing) {
-    // Said twice: acknowledged when it is stored. But what is being stored may be another thing, a cancellation.
-    task->after.emplace_back(
-        [this, name = endpoint.record.name, key = e.key] { send(endpoints[name], Stored{{key}}); });
+    // Said twice, or while something else is being stored, a cancellation: looked at when that is true or has failed.
+    if (task->after.size() < kMostWaiting)
+      task->after.emplace_back([this, name = endpoint.record.name, e] { take(endpoints[name], Ended{{e}}); });
     return;
   }
   take_times(task->status.times, e.times);

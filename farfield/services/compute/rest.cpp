@@ -83,10 +83,10 @@ public:
   /// One task, or {"tasks": [...]}, whose answers come in the same order, each an id or an error.
   net::Response submit(const net::Request& request) const {
     const Principal who = access_.identify(request);
-    Json body = body_of(request);
+    const Json body = body_of(request);
     if (!body.is_object() || !body.contains("tasks")) {
       const std::string* key = request.headers.find("Idempotency-Key");
-      const std::string id = broker_.submit(checked(std::move(body), who, request), key == nullptr ? "" : *key);
+      const std::string id = broker_.submit(checked(body, who, request), key == nullptr ? "" : *key);
       return json_response(to_json(broker_.status(id)), 201);
     }
     const Json& list = body["tasks"];
@@ -104,7 +104,7 @@ public:
           key = auth::json_text(task, "key");
           task.erase("key");
         }
-        broker_.submit(checked(std::move(task), who, request), key,
+        broker_.submit(checked(task, who, request), key,
                        [promise](core::Result<std::string> id) { promise->set_value(std::move(id)); });
       } catch (const Error& e) {
         promise->set_value(tl::unexpected<Error>(e));
@@ -243,7 +243,7 @@ public:
   }
 
 private:
-  TaskRequest checked(Json body, const Principal& who, const net::Request& request) const {
+  TaskRequest checked(const Json& body, const Principal& who, const net::Request& request) const {
     TaskRequest task = request_from(body, ErrorCode::invalid_argument);
     if (!task.owner.empty()) throw Error(ErrorCode::invalid_argument, "a task belongs to who submits it");
     task.owner = who.subject;
