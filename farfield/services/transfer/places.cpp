@@ -8,6 +8,8 @@
 
 #include "farfield/net/url.hpp"
 #include "farfield/services/transfer/agent/agent.hpp"
+#include "farfield/services/transfer/root.hpp"
+#include "farfield/services/transfer/xrootd/xrootd.hpp"
 
 namespace farfield::services::transfer {
 
@@ -21,17 +23,49 @@ const std::vector<store::Migration> kTables{{1, "places", R"(
 CREATE TABLE transfer_place (
   name TEXT PRIMARY KEY, url TEXT UNIQUE NOT NULL, certificate TEXT NOT NULL, owner TEXT NOT NULL,
   registered_s {int64} NOT NULL, seen_s {int64} NOT NULL);
+)"},
+                                            {2, "xrootd", R"(
+ALTER TABLE transfer_place ADD COLUMN kind TEXT NOT NULL DEFAULT 'agent';
+ALTER TABLE transfer_place ADD COLUMN folder TEXT NOT NULL DEFAULT '';
+ALTER TABLE transfer_place ADD COLUMN audience TEXT NOT NULL DEFAULT '';
 )"}};
 
-constexpr const char* kColumns = "name, url, certificate, owner, registered_s, seen_s";
+constexpr const char* kColumns = "name, url, certificate, owner, registered_s, seen_s, kind, folder, audience";
 constexpr std::size_t kLongestCertificate = 64 << 10;
 
 PlaceRecord record_from(const store::Rows::Row& row) {
-  return {row.text(0), row.text(1), row.text(2), row.text(3), row.integer(4), row.integer(5)};
+  return {row.text(0),
+          row.text(1),
+          row.text(2),
+          row.text(3),
+          row.integer(4),
+          row.integer(5),
+          row.text(6) == name_of(PlaceKind::xrootd) ? PlaceKind::xrootd : PlaceKind::agent,
+          row.text(7),
+          row.text(8)};
+}
+
+/// roots://, because tokens travel with the requests.
+void check_xrootd(const PlaceRecord& place) {
+  constexpr std::string_view kScheme = "roots://";
+  const std::string host = place.url.starts_with(kScheme) ? place.url.substr(kScheme.size()) : std::string();
+  const auto url = net::parse_url("https://" + host);
+  if (host.empty() || !url || url->origin() != "https://" + host)
+    throw Error(ErrorCode::invalid_argument, fmt::format("the URL {:?} of place {} must be like roots://HOST:PORT",
+                                                         place.url.substr(0, 200), place.name));
+  if (!place.folder.starts_with('/') || place.folder == "/" || checked_path(place.folder.substr(1)).empty())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the folder {:?} of place {} must be like /experiments", place.folder, place.name));
+  if (!place.certificate.empty())
+    throw Error(ErrorCode::invalid_argument, "XRootD trusts by X509_CERT_DIR, not by the certificate of a place");
 }
 
 void check(const PlaceRecord& place) {
   auth::check_name("place", place.name);
+  if (place.audience.size() > 200) throw Error(ErrorCode::invalid_argument, "an audience of more than 200 bytes");
+  if (place.kind == PlaceKind::xrootd) return check_xrootd(place);
+  if (!place.folder.empty() || !place.audience.empty())
+    throw Error(ErrorCode::invalid_argument, "folder and audience are for XRootD");
   const auto url = net::parse_url(place.url);
   if (!url || !url->secure || url->origin() != place.url)
     throw Error(ErrorCode::invalid_argument,
@@ -81,6 +115,8 @@ std::string write_scope(const std::string& experiment) {
 
 }  // namespace
 
+std::string_view name_of(PlaceKind kind) { return kind == PlaceKind::xrootd ? "xrootd" : "agent"; }
+
 Places::Places(store::Database& database, auth::UnixClock clock) : database_(database), clock_(std::move(clock)) {
   database_.migrate("transfer_places", kTables);
 }
@@ -95,10 +131,12 @@ PlaceRecord Places::put(const PlaceRecord& place) {
         throw Error(ErrorCode::conflict,
                     fmt::format("the place {} at {} was registered by {}", row.text(0), place.url, row.text(1)));
     t.execute(
-        "INSERT INTO transfer_place (name, url, certificate, owner, registered_s, seen_s) VALUES (?, ?, ?, ?, ?, ?) "
+        "INSERT INTO transfer_place (name, url, certificate, owner, registered_s, seen_s, kind, folder, audience) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (name) DO UPDATE SET url = excluded.url, certificate = excluded.certificate, "
-        "seen_s = excluded.seen_s",
-        place.name, place.url, place.certificate, place.owner, now_s, now_s);
+        "seen_s = excluded.seen_s, kind = excluded.kind, folder = excluded.folder, audience = excluded.audience",
+        place.name, place.url, place.certificate, place.owner, now_s, now_s, name_of(place.kind), place.folder,
+        place.audience);
     return record_from(t.query(fmt::format("SELECT {} FROM transfer_place WHERE name = ?", kColumns), place.name)[0]);
   });
 }
@@ -121,7 +159,8 @@ bool Places::remove(const std::string& name) {
 }
 
 bool Places::is_audience(const std::string& url) const {
-  return !database_.query("SELECT 1 FROM transfer_place WHERE url = ?", url).empty();
+  return !url.empty() &&
+         !database_.query("SELECT 1 FROM transfer_place WHERE url = ? OR audience = ?", url, url).empty();
 }
 
 PlaceName parse_place_name(const std::string& text) {
@@ -146,8 +185,12 @@ Tasks::Resolve place_resolver(Places& places, auth::Issuer& issuer) {
     if (!record) throw Error(ErrorCode::not_found, fmt::format("there is no place {}", name.place));
     const bool written = place == request.destination;
     const auto tokens = std::make_shared<TokenSource>(
-        issuer, request.grant, written ? write_scope(name.experiment) : read_scope(name.experiment), record->url);
+        issuer, request.grant, written ? write_scope(name.experiment) : read_scope(name.experiment),
+        record->audience.empty() ? record->url : record->audience);
     (void)tokens->token();  // a task without a right to it fails at once, not file by file
+    if (record->kind == PlaceKind::xrootd)
+      return xrootd_provider(
+          {record->url, record->folder + "/" + name.experiment, [tokens] { return tokens->token(); }});
     AgentPlace agent{record->url, name.experiment, [tokens] { return tokens->token(); }, {}};
     agent.client.trust.pem = record->certificate;
     return agent_provider(std::move(agent));

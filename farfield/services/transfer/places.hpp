@@ -1,5 +1,6 @@
 #pragma once
-// Places by name: the agents that have registered at this service, how a transfer reaches them, and in whose name.
+// Places by name: the agents that have registered at this service and the XRootD servers that it was told of, how a
+// transfer reaches them, and in whose name.
 
 #include <cstdint>
 #include <functional>
@@ -14,12 +15,18 @@
 
 namespace farfield::services::transfer {
 
+enum class PlaceKind { agent, xrootd };
+std::string_view name_of(PlaceKind kind);
+
 struct PlaceRecord {
   std::string name;         ///< "beamline"
-  std::string url;          ///< "https://dtn1.example.org:8444"; also the audience of tokens for it
+  std::string url;          ///< "https://dtn1.example.org:8444", "roots://xrootd.example.org:1094"
   std::string certificate;  ///< PEM, whom to trust; empty: the system's authorities
   std::string owner;        ///< who registered it: "service:beamline"
   std::int64_t registered_s = 0, seen_s = 0;  ///< since 1970-01-01 UTC
+  PlaceKind kind = PlaceKind::agent;
+  std::string folder{};     ///< of XRootD: folder/ID is exported for each experiment, "/experiments"
+  std::string audience{};   ///< of XRootD: of tokens for it; empty, and of agents: the URL
 };
 
 /// Thread-safe.
@@ -29,7 +36,8 @@ public:
   Places(store::Database& database, auth::UnixClock clock);
 
   /// Registers a place, or tells that it is there again, perhaps elsewhere. Throws `invalid_argument` for a name, a
-  /// URL that is no https origin or what is no certificate; `conflict` where the name or the URL is somebody else's.
+  /// URL that is no https (roots) origin, what is no certificate or no folder; `conflict` where the name or the URL is
+  /// somebody else's.
   PlaceRecord put(const PlaceRecord& place);
   std::optional<PlaceRecord> find(const std::string& name) const;
   /// In the order of their names.

@@ -24,9 +24,16 @@ constexpr double kAfterDeadline_s = 600;  // a grant outlives its task
 constexpr std::size_t kLongestKey = 200;
 
 json place_json(const PlaceRecord& place) {
-  return {{"name", place.name},     {"url", place.url},
-          {"owner", place.owner},   {"certificate", place.certificate},
-          {"seen_s", place.seen_s}, {"registered_s", place.registered_s}};
+  json object{{"name", place.name},
+              {"kind", name_of(place.kind)},
+              {"url", place.url},
+              {"owner", place.owner},
+              {"certificate", place.certificate},
+              {"seen_s", place.seen_s},
+              {"registered_s", place.registered_s}};
+  if (!place.folder.empty()) object["folder"] = place.folder;
+  if (!place.audience.empty()) object["audience"] = place.audience;
+  return object;
 }
 
 net::Response task_response(const TaskStatus& status, int code = 200) {
@@ -155,9 +162,20 @@ public:
     return net::Response::event_stream(stream);
   }
 
-  net::Response register_place(const net::Request& request, const Principal& who) const {
-    const json body = auth::json_body(request, {"name", "url", "certificate"});
+  /// Agents register themselves; of a server that is somebody else's an administrator tells.
+  net::Response register_place(const net::Request& request) const {
+    const Principal who = access_.identify(request);
+    const json body = auth::json_body(request, {"name", "url", "certificate", "kind", "folder", "audience"});
     PlaceRecord place;
+    const std::string kind = body.contains("kind") ? auth::json_text(body, "kind") : std::string("agent");
+    if (kind != "agent" && kind != "xrootd")
+      throw Error(ErrorCode::invalid_argument, "\"kind\" must be agent or xrootd");
+    place.kind = kind == "xrootd" ? PlaceKind::xrootd : PlaceKind::agent;
+    const bool agent = place.kind == PlaceKind::agent;
+    access_.require(who, {agent ? std::string(kAgentScope) : std::string(auth::kAdministration), {}, {}},
+                    where(request));
+    if (body.contains("folder")) place.folder = auth::json_text(body, "folder");
+    if (body.contains("audience")) place.audience = auth::json_text(body, "audience");
     place.name = auth::json_text(body, "name");
     place.url = auth::json_text(body, "url");
     if (body.contains("certificate")) place.certificate = auth::json_text(body, "certificate");
@@ -236,7 +254,7 @@ void add_routes(net::Router& router, Access& access, Tasks& tasks, Places& place
   router.post(one + "/cancel", guarded(auth::kAllRights, &Rest::cancel));
 
   const std::string place = "/api/v1/places/{place}";
-  router.post("/api/v1/places", guarded(kAgentScope, &Rest::register_place));
+  router.post("/api/v1/places", [rest](const net::Request& request) { return rest->register_place(request); });
   router.get("/api/v1/places", access.guard(std::string(auth::kAllRights),
                                             [rest](const net::Request&, const Principal&) { return rest->places(); }));
   router.get(place, access.guard(std::string(auth::kAllRights), [rest](const net::Request& request, const Principal&) {

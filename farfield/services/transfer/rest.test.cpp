@@ -314,6 +314,33 @@ TEST_F(TransferRest, PlacesAreRegisteredByAgentsOnly) {
   EXPECT_EQ(listed[2]["name"], "dtn");
   EXPECT_EQ(f.ok(f.send("GET", "/api/v1/places/cluster", token))["certificate"], f.cluster.certificate());
   EXPECT_EQ(f.send("GET", "/api/v1/places/nowhere", token).status, 404);
+
+  // Of other people's servers administrators tell.
+  const json xrootd{{"name", "storage"},
+                    {"kind", "xrootd"},
+                    {"url", "roots://xrootd.example.org:1094"},
+                    {"folder", "/experiments"},
+                    {"audience", "https://xrootd.example.org"}};
+  const std::string administrator = f.issuer->log_in("other").access;
+  EXPECT_EQ(put(agent, xrootd), 403);
+  EXPECT_EQ(put(administrator, xrootd), 200);
+  EXPECT_EQ(f.ok(f.send("GET", "/api/v1/places/storage", token))["folder"], "/experiments");
+  EXPECT_TRUE(f.places->is_audience("https://xrootd.example.org"));
+  EXPECT_FALSE(f.places->is_audience(""));
+  for (const auto& [name, value] : {std::pair{"url", "root://xrootd.example.org:1094"},  // tokens without TLS
+                                    {"url", "roots://"},
+                                    {"url", "roots://host/path"},
+                                    {"folder", ""},
+                                    {"folder", "/"},
+                                    {"folder", "/a/../b"},
+                                    {"kind", "ftp"}}) {
+    json bad = xrootd;
+    bad[name] = value;
+    EXPECT_EQ(put(administrator, bad), 400) << bad;
+  }
+  json odd = place;
+  odd["folder"] = "/x";
+  EXPECT_EQ(put(agent, odd), 400);
   EXPECT_EQ(f.send("DELETE", "/api/v1/places/dtn", agent).status, 204);
   EXPECT_EQ(f.send("GET", "/api/v1/places/dtn", token).status, 404);
   EXPECT_EQ(f.send("DELETE", "/api/v1/places/beamline", f.issuer->log_in("other").access).status, 204);

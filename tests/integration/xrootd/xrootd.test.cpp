@@ -4,6 +4,7 @@
 #include "tests/integration/xrootd/xrootd_server.hpp"
 
 #include "farfield/services/transfer/provider_conformance.hpp"
+#include "farfield/services/transfer/testing_federation.hpp"
 #include "farfield/services/transfer/xrootd/xrootd.hpp"
 
 namespace farfield::tests {
@@ -59,6 +60,45 @@ std::unique_ptr<services::transfer::Provider> place(const fs::path& folder, cons
   const fs::path below = fs::relative(folder, xrootd().data(""));
   return services::transfer::xrootd_provider(
       {xrootd().roots(), "/experiments/" + below.string(), [scope] { return xrootd().token(scope); }});
+}
+
+/// As a service does it: places by name, tokens of the submitter for each of them.
+TEST_F(XRootD, ATaskOfAServiceGoesFromAnAgentToTheServerAndBack) {
+  namespace transfer = services::transfer;
+  const core::testing::TemporaryFolder folder;
+  const auto database = store::Database::open("sqlite:" + (folder / "service.db").string());
+  std::function<bool(const std::string&)> audience;
+  auth::testing::IssuerFixture issuer(*database, xrootd().keys_folder(),
+                                      [&](const std::string& url) { return audience(url); });
+  issuer.now_s = auth::system_unix_time();  // the server has no other clock
+  transfer::Places places(*database, issuer.clock());
+  audience = [&](const std::string& url) { return places.is_audience(url); };
+  const transfer::testing::TestAgent agent(folder / "agent", issuer);
+  places.put({"beamline", agent.server->origin(), agent.certificate(), "service:agent", 0, 0});
+  places.put(
+      {"storage", xrootd().roots(), "", "user:other", 0, 0, transfer::PlaceKind::xrootd, "/experiments", kAudience});
+  const core::SteadyClock clock;
+  transfer::Tasks tasks(*database, transfer::place_resolver(places, issuer.issuer), clock);
+  const auto move = [&](const std::string& from, const std::string& to, const std::string& path,
+                        const std::string& there) {
+    transfer::TaskRequest request;
+    request.source = from + "/" + kMine;
+    request.destination = to + "/" + kMine;
+    request.items = {{path, there, true}};
+    request.owner = "user:garcia";
+    request.grant = issuer.issuer.delegate(request.owner, "cli", transfer::needed_scope(request), 600);
+    return tasks.wait(tasks.submit(request), 60);
+  };
+  const std::string content = transfer::testing::random_text(9 << 20, 3);
+  transfer::testing::write_plain(agent / (std::string(kMine) + "/scan/large"), content);
+  transfer::testing::write_plain(agent / (std::string(kMine) + "/scan/sub/small"), "small");
+  const auto there = move("beamline", "storage", "scan", "stored");
+  EXPECT_EQ(there.state, transfer::TaskState::succeeded) << there.problem;
+  EXPECT_TRUE(transfer::testing::read_plain(xrootd().data(kMine) / "stored/large") == content);
+  const auto back = move("storage", "beamline", "stored", "back");
+  EXPECT_EQ(back.state, transfer::TaskState::succeeded) << back.problem;
+  EXPECT_TRUE(transfer::testing::read_plain(agent / (std::string(kMine) + "/back/large")) == content);
+  EXPECT_EQ(transfer::testing::read_plain(agent / (std::string(kMine) + "/back/sub/small")), "small");
 }
 
 TEST_F(XRootD, TokensCountAtEachRequest) {

@@ -97,6 +97,8 @@ public:
   std::string https() const { return fmt::format("https://127.0.0.1:{}", http_port_); }
   std::string roots() const { return fmt::format("roots://127.0.0.1:{}", port_); }
   net::TlsTrust trust() const { return {.authorities = folder_ / "host.pem"}; }
+  /// Of the issuer whose tokens count.
+  std::string keys_folder() const { return keys_folder_ / "keys"; }
   /// What it exports as /experiments/ID.
   fs::path data(const std::string& experiment) const { return folder_ / "data/experiments" / experiment; }
 
