@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "farfield/techniques/xpcs/product_parts.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
 namespace farfield::techniques::xpcs {
@@ -47,11 +48,8 @@ std::vector<double> deviations(const std::vector<double>& v) {
   return out;
 }
 
-const core::AnyArray& needed(const model::Product& p, std::size_t i, const char* name, int rank) {
-  const auto* d = p.find(name);
-  if (d == nullptr || d->data.empty() || d->data.rank() != rank)
-    throw Error(ErrorCode::invalid_argument, fmt::format("result {} has no {}", i + 1, name));
-  return d->data;
+const core::AnyArray& needed_of(std::span<const model::Product> results, std::size_t i, const char* name, int rank) {
+  return needed(results[i], name, rank, fmt::format("result {}", i + 1)).data;
 }
 
 double mean_of(const core::AnyArray& array) {
@@ -69,22 +67,19 @@ double mean_of(const core::AnyArray& array) {
   return n > 0 ? sum / static_cast<double>(n) : kNaN;
 }
 
-template <class T>
-core::AnyArray array_of(const std::vector<T>& v) {
-  return core::AnyArray(core::View<const T, 1>(v.data(), {static_cast<Index>(v.size())}));
-}
-
-struct Curves {
-  core::Array<double, 2> g2, error;
+template <int Rank>
+struct Measured {
+  core::Array<double, Rank> g2, error;
 };
+using Curves = Measured<2>;
 
 std::vector<Curves> curves_of(std::span<const model::Product> results) {
   std::vector<Curves> all;
-  const auto delays = needed(results[0], 0, result::kDelay, 1).to<double, 1>();
+  const auto delays = needed_of(results, 0, result::kDelay, 1).to<double, 1>();
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const auto own = needed(results[i], i, result::kDelay, 1).to<double, 1>();
-    all.push_back({needed(results[i], i, result::kG2, 2).to<double, 2>(),
-                   needed(results[i], i, result::kG2Error, 2).to<double, 2>()});
+    const auto own = needed_of(results, i, result::kDelay, 1).to<double, 1>();
+    all.push_back({needed_of(results, i, result::kG2, 2).to<double, 2>(),
+                   needed_of(results, i, result::kG2Error, 2).to<double, 2>()});
     if (!std::equal(own.begin(), own.end(), delays.begin(), delays.end()))
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("result {} has other delays ({}) than the first ({})", i + 1, own.size(), delays.size()));
@@ -125,15 +120,19 @@ double baseline_of(const Curves& c) {
   return n > 0 ? sum / static_cast<double>(n) : kNaN;
 }
 
-Curves mean_of(const std::vector<Curves>& all, const std::vector<std::uint8_t>& used, Weighting weighting) {
-  Curves mean{core::Array<double, 2>(all[0].g2.extents(), kNaN), core::Array<double, 2>(all[0].g2.extents(), kNaN)};
+template <int Rank>
+Measured<Rank> mean_of(const std::vector<Measured<Rank>>& all, const std::vector<std::uint8_t>& used,
+                       Weighting weighting) {
+  Measured<Rank> mean{core::Array<double, Rank>(all[0].g2.extents(), kNaN),
+                      core::Array<double, Rank>(all[0].g2.extents(), kNaN)};
   for (Index k = 0; k < mean.g2.size(); ++k) {
     double weights = 0, sum = 0, squares = 0, propagated = 0;
     Index n = 0;
     for (const bool second : {false, true}) {
       for (std::size_t i = 0; i < all.size(); ++i) {
+        if (used[i] == 0) continue;
         const double v = all[i].g2.data()[k], e = all[i].error.data()[k];
-        if (used[i] == 0 || !std::isfinite(v) || !(e > 0)) continue;
+        if (!std::isfinite(v) || !(e > 0)) continue;
         const double w = weighting == Weighting::errors ? 1 / (e * e) : 1;
         if (second) {
           const double d = v - sum / weights;
@@ -176,6 +175,30 @@ void add_mean(model::Product& out, std::span<const model::Product> results, cons
   out.datasets.push_back({name, sum, first->unit, first->axes, first->help, first->draw});
 }
 
+/// The mean of g2 within each part of the scans, where every result that is used has the parts of the first.
+void add_parts(model::Product& out, std::span<const model::Product> results, const std::vector<std::uint8_t>& used,
+               Weighting weighting, technique::Observer& observer) {
+  const auto* first = results[0].find(result::kG2Partial);
+  if (first == nullptr || first->data.rank() != 3) return;
+  std::vector<Measured<3>> all;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto *g2 = results[i].find(result::kG2Partial), *error = results[i].find(result::kG2PartialError);
+    const bool same = g2 != nullptr && error != nullptr && g2->data.shape() == first->data.shape() &&
+                      error->data.shape() == first->data.shape();
+    if (!same && used[i] != 0) {
+      observer.warning(
+          fmt::format("result {} has no g2 in parts like those of the first: there is no mean of parts", i + 1));
+      return;
+    }
+    all.push_back(same ? Measured<3>{g2->data.to<double, 3>(), error->data.to<double, 3>()} : Measured<3>{});
+  }
+  if (all[0].g2.empty()) return;
+  const auto mean = mean_of(all, used, weighting);
+  out.datasets.push_back({result::kG2Partial, core::AnyArray(mean.g2), "", first->axes, first->help, first->draw});
+  out.datasets.push_back(
+      {result::kG2PartialError, core::AnyArray(mean.error), "", first->axes, "its standard error", "none"});
+}
+
 }  // namespace
 
 model::Product average(std::span<const model::Product> results, const AverageOptions& o,
@@ -215,10 +238,11 @@ model::Product average(std::span<const model::Product> results, const AverageOpt
   p.verb = "average";
   const auto& first = results[0];
   p.datasets.push_back(
-      {result::kDelay, needed(first, 0, result::kDelay, 1), "frames", {"delay"}, "delays", "abscissa-log"});
+      {result::kDelay, needed_of(results, 0, result::kDelay, 1), "frames", {"delay"}, "delays", "abscissa-log"});
   p.datasets.push_back(
       {result::kG2, core::AnyArray(mean.g2), "", {"delay", "q"}, "weighted mean of the results", "curves"});
   p.datasets.push_back({result::kG2Error, core::AnyArray(mean.error), "", {"delay", "q"}, "standard error", "error"});
+  add_parts(p, results, used, o.weighting, observer);
   if (const auto* q = first.find(result::kQ)) p.datasets.push_back(*q);
   add_mean(p, results, used, result::kSaxs1d);
   add_mean(p, results, used, result::kSaxs2d);

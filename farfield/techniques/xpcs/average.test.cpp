@@ -99,6 +99,29 @@ TEST(Average, WeighsByErrors) {
               1e-12);
 }
 
+TEST(Average, PartsAreAveragedWhereAllHaveThem) {
+  const auto with_parts = [](std::uint64_t seed, double value, Index parts) {
+    auto p = result_of(seed, 0.01);
+    p.datasets.push_back({result::kG2Partial, core::AnyArray(core::Array<double, 3>({parts, 4, kBins}, value))});
+    p.datasets.push_back({result::kG2PartialError, core::AnyArray(core::Array<double, 3>({parts, 4, kBins}, 0.1))});
+    return p;
+  };
+  Notes notes;
+  std::vector<model::Product> results{with_parts(0, 1.1, 3), with_parts(1, 1.3, 3)};
+  const auto p = average(results, {}, notes);
+  const auto g2 = p.find(result::kG2Partial)->data.to<double, 3>(),
+             error = p.find(result::kG2PartialError)->data.to<double, 3>();
+  ASSERT_EQ(g2.extents(), (core::View<double, 3>::Extents{3, 4, kBins}));
+  for (const double v : g2) EXPECT_NEAR(v, 1.2, 1e-12);
+  for (const double v : error) EXPECT_NEAR(v, 0.1, 1e-12) << "the scatter, larger than 0.1 / sqrt(2)";
+  EXPECT_TRUE(notes.notes.empty());
+
+  results.push_back(with_parts(2, 1.2, 2));
+  EXPECT_EQ(average(results, {}, notes).find(result::kG2Partial), nullptr);
+  ASSERT_EQ(notes.notes.size(), 1U);
+  EXPECT_NE(notes.notes[0].find("result 3 has no g2 in parts"), std::string::npos) << notes.notes[0];
+}
+
 TEST(Average, RefusesWhatDiffers) {
   Notes notes;
   std::vector<model::Product> results{result_of(1, 0.01)};

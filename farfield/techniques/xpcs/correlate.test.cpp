@@ -120,6 +120,35 @@ TEST(Correlate, BadLostAndUnselectedFramesAreGapsInTime) {
   }
   expect_reference(product, used, scan.map, 1e-9);
   EXPECT_EQ(product.metrics.at("frames"), 180 - 8 - 9);
+  EXPECT_EQ(product.metrics.at("bad_frames"), 8) << "those between the ranges were not asked for";
+}
+
+TEST(Correlate, BadFramesAreThoseThatShouldHaveCome) {
+  const auto scan = random_scan(33, 50);
+  Analysis analysis(scan);
+  analysis.lost = {21};
+  CorrelateOptions options;
+  options.intake.average = 3;  // the last step has two frames
+  options.intake.bad_frames = "4";
+  EXPECT_EQ(analysis.run(options).metrics.at("bad_frames"), 2);
+  options.intake.average = 1;
+  options.intake.stride = 4;
+  EXPECT_EQ(Analysis(scan).run(options).metrics.at("bad_frames"), 1);
+}
+
+TEST(Correlate, FramesWithoutCountsCannotBeDividedByTheirSum) {
+  auto scan = random_scan(34, 80);
+  for (Index p = 0; p < 600; ++p) scan.counts(p, 0) = scan.counts(p, 30) = 0;
+  CorrelateOptions options;
+  options.intake.normalise = Normalise::frame_sum;
+  Analysis analysis(scan);
+  const auto product = analysis.run(options);
+  ASSERT_EQ(analysis.observer.refused.size(), 2U);
+  EXPECT_EQ(analysis.observer.refused[0].first, 0);
+  EXPECT_EQ(analysis.observer.refused[1].first, 30);
+  options.intake.bad_frames = "0,30";
+  std::string difference;
+  EXPECT_TRUE(technique::same_bits(Analysis(scan).run(options), product, &difference)) << difference;
 }
 
 TEST(Correlate, StrideAndAverage) {

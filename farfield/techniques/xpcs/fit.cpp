@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "farfield/techniques/xpcs/pixel_groups.hpp"
+#include "farfield/techniques/xpcs/product_parts.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
 namespace farfield::techniques::xpcs {
@@ -18,25 +19,25 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-core::AnyArray array_of(const std::vector<double>& v) {
-  return core::AnyArray(core::View<const double, 1>(v.data(), {static_cast<Index>(v.size())}));
-}
-
 void check_range(const std::vector<double>& range, const char* name) {
   if (!range.empty() && (range.size() != 2 || !(range[0] < range[1])))
     throw Error(ErrorCode::invalid_argument, fmt::format("option {} must be low,high", name));
 }
 
-const model::Dataset& needed(const model::Product& p, const char* name, int rank) {
-  const auto* d = p.find(name);
-  if (d == nullptr || d->data.empty() || d->data.rank() != rank)
-    throw Error(ErrorCode::invalid_argument, fmt::format("the result has no {}; correlate the scan first", name));
-  return *d;
-}
-
 std::string text_of(const model::Product& p, const std::string& key) {
   const auto found = p.provenance.find(key);
   return found == p.provenance.end() ? "" : found->second;
+}
+
+/// What a standard deviation out of n values is to be multiplied with so that two of them hold as much as two of a
+/// normal distribution, 95.4 %: half the quantile of Student's t with n - 1 degrees of freedom, by the expansion of
+/// R. A. Fisher and E. A. Cornish (Technometrics 2, 209 (1960), doi:10.1080/00401706.1960.10489895) about z = 2.
+double student(double n) {
+  constexpr double z = 2, z2 = z * z;
+  const double v = n - 1;
+  const double t = z * (1 + (z2 + 1) / (4 * v) + (5 * z2 * z2 + 16 * z2 + 3) / (96 * v * v) +
+                        (3 * z2 * z2 * z2 + 19 * z2 * z2 + 17 * z2 - 15) / (384 * v * v * v));
+  return t / z;
 }
 
 /// Errors from fits without one group of the pixels each, in place of those that the fits have of themselves.
@@ -63,7 +64,7 @@ void jackknife(std::vector<CurveFit>& fits, const PixelGroups& groups, std::span
           squares += d * (x - mean);
         }
       if (n < 2) continue;
-      const double sigma = std::sqrt((n - 1) / n * squares);
+      const double sigma = student(n) * std::sqrt((n - 1) / n * squares);
       fits[q].error[p] = time ? sigma * fits[q].value[p] : sigma;
     }
 }
@@ -196,7 +197,7 @@ model::Product fit(const model::Product& result, const FitOptions& o, technique:
     }
     const std::string n = name(static_cast<FitParameter>(k)), u = k == kTau || k == kSlowTau ? unit : "";
     add(n, array_of(value), u, {"q"}, n + " of each bin", u.empty() ? "" : "log");
-    add(n + "_error", array_of(sigma), u, {"q"}, "one standard deviation; 0: fixed", "none");
+    add(n + "_error", array_of(sigma), u, {"q"}, "one standard deviation; 0: fixed", "error");
   }
   add("chi2_reduced", array_of(chi2), "", {"q"}, "chi2 per degree of freedom", "none");
   add("converged", core::AnyArray(core::View<const std::uint8_t, 1>(converged.data(), {bins})), "", {"q"}, "1: fitted",

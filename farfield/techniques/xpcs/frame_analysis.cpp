@@ -11,6 +11,7 @@
 
 #include "farfield/parallel/communicator.hpp"
 #include "farfield/technique/blocks.hpp"
+#include "farfield/techniques/xpcs/product_parts.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
 namespace farfield::techniques::xpcs {
@@ -25,6 +26,7 @@ namespace {
 constexpr Index kBlockSteps = 8192;
 // A block of bright frames ends sooner: about the memory of the level data.
 constexpr Index kEventsPerSlot = 96, kLeastEvents = Index{1} << 20;
+constexpr std::size_t kEventsAtOnce = std::size_t{1} << 17;  // for each thread: a part of a block
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 Array<float, 2> calibration(const core::AnyArray& image, const char* what, Index ny, Index nx) {
@@ -32,11 +34,6 @@ Array<float, 2> calibration(const core::AnyArray& image, const char* what, Index
     throw Error(ErrorCode::corrupt_data, fmt::format("{} of shape ({}) must have the shape of the frames, ({}, {})",
                                                      what, fmt::join(image.shape(), ", "), ny, nx));
   return image.to<float, 2>();
-}
-
-template <class T>
-core::AnyArray array_of(const std::vector<T>& v) {
-  return core::AnyArray(core::View<const T, 1>(v.data(), {static_cast<Index>(v.size())}));
 }
 
 }  // namespace
@@ -146,6 +143,14 @@ void FrameAnalysis::end_of_scan() {
 void FrameAnalysis::take(std::span<const ReadyFrame> frames) {
   const Index most = std::max(kLeastEvents, kEventsPerSlot * tiling_.mapped_tiles * kTileSlots);
   for (const auto& frame : frames) {
+    if (intake_options_.normalise == Normalise::frame_sum) {
+      const double sum = frame_sum(frame.events, tiling_, correction_);
+      if (!(sum > 0)) {
+        rejected_.emplace_back(frame.id, "it has no counts; to divide by their sum, there must be some");
+        continue;
+      }
+      if (reference_ == 0) reference_ = sum;
+    }
     // Where a block ends depends on the frames alone, not on how they came: the bits are the same.
     const Index start = correlator_->steps();
     const bool new_step = frame.step >= start + block_.steps;
@@ -179,17 +184,39 @@ void FrameAnalysis::take(std::span<const ReadyFrame> frames) {
     if (intake_options_.normalise == Normalise::monitor) {
       if (reference_ == 0) reference_ = frame.monitor;
       in.scale = static_cast<float>(reference_ / frame.monitor);
-    } else if (intake_options_.normalise == Normalise::frame_sum && reference_ == 0) {
-      reference_ = frame_sum(frame.events, tiling_, correction_);
     }
     chunk_.push_back(in);
     ids_.push_back(frame.id);
   }
-  bin_chunk();
+  hold_chunk();
 }
 
-void FrameAnalysis::bin_chunk() {
+void FrameAnalysis::hold_chunk() {
+  std::size_t events = held_counts_.size() + held_values_.size();
+  for (std::size_t i = held_.size(); i < chunk_.size(); ++i) events += chunk_[i].events.size();
+  if (events >= kEventsAtOnce * static_cast<std::size_t>(resources_.pool->size())) {
+    bin_chunk();
+    return;
+  }
+  for (std::size_t i = held_.size(); i < chunk_.size(); ++i) {
+    const auto& [counts, values] = chunk_[i].events;
+    held_counts_.insert(held_counts_.end(), counts.begin(), counts.end());
+    held_values_.insert(held_values_.end(), values.begin(), values.end());
+    held_.push_back({held_counts_.size(), held_values_.size()});
+  }
+}
+
+void FrameAnalysis::settle() const { bin_chunk(); }
+
+void FrameAnalysis::bin_chunk() const {
   if (chunk_.empty()) return;
+  HeldFrame begin;
+  for (std::size_t i = 0; i < held_.size(); ++i) {
+    const HeldFrame end = held_[i];
+    chunk_[i].events = {std::span(held_counts_).subspan(begin.counts_end, end.counts_end - begin.counts_end),
+                        std::span(held_values_).subspan(begin.values_end, end.values_end - begin.values_end)};
+    begin = end;
+  }
   Binning how;
   how.tiling = &tiling_;
   how.correction = &correction_;
@@ -199,6 +226,9 @@ void FrameAnalysis::bin_chunk() {
   for (auto& part : bin_frames(chunk_, how, *resources_.pool)) append(block_.parts, std::move(part));
   for (const auto& frame : chunk_) frame_sums_.push_back(frame.sum);
   chunk_.clear();
+  held_.clear();
+  held_counts_.clear();
+  held_values_.clear();
 }
 
 std::vector<Index> FrameAnalysis::window_weights() const {
@@ -221,13 +251,16 @@ void FrameAnalysis::absorb_block() {
 }
 
 void FrameAnalysis::close() {
+  settle();
   if (block_.steps > 0) absorb_block();
 }
 
 void FrameAnalysis::report(technique::Observer& observer) {
   for (const auto& [id, reason] : intake_.take_rejected()) observer.rejected(id, reason);
+  for (const auto& [id, reason] : std::exchange(rejected_, {})) observer.rejected(id, reason);
   const auto frames = static_cast<Index>(ids_.size());
   if (frames == reported_) return;
+  settle();
   reported_ = frames;
   double sum = 0;
   for (const double s : frame_sums_) sum += s;
@@ -244,6 +277,7 @@ void FrameAnalysis::require_steps(Index least) const {
 }
 
 const EventBlock& FrameAnalysis::complete_block(std::optional<EventBlock>& copy) const {
+  settle();
   if (!any_incomplete(block_, intake_options_.average)) return block_;
   copy = block_.clone();
   complete_steps(*copy, intake_options_.average);
@@ -272,6 +306,7 @@ void FrameAnalysis::add_over_ranks(BinSums& sums, parallel::Communicator* ranks)
 
 double FrameAnalysis::intensity_scale() const {
   if (intake_options_.normalise == Normalise::none || reference_ <= 0) return 1;
+  settle();
   double sum = 0, count = 0;
   for (std::size_t i = 0; i < ids_.size(); ++i) {
     sum += intake_options_.normalise == Normalise::monitor ? intake_.monitor(ids_[i]) : frame_sums_[i];
@@ -281,6 +316,7 @@ double FrameAnalysis::intensity_scale() const {
 }
 
 model::Product FrameAnalysis::scattering(const std::string& verb, const BinSums& sums) const {
+  settle();
   model::Product out;
   out.technique = "xpcs";
   out.verb = verb;
@@ -343,8 +379,7 @@ model::Product FrameAnalysis::scattering(const std::string& verb, const BinSums&
   out.provenance["qmap/map_units"] = axis_units(map_);
   out.metrics = {{"frames", frames},
                  {"time_steps", static_cast<double>(steps())},
-                 {"bad_frames", static_cast<double>(std::max<Index>(
-                                    steps() * intake_options_.average - static_cast<Index>(ids_.size()), 0))},
+                 {"bad_frames", frames > 0 ? static_cast<double>(intake_.wanted(ids_.back())) - frames : 0},
                  {"frames_per_step", static_cast<double>(intake_.frames_per_step())},
                  {"pixels", static_cast<double>(order.slots())}};
   if (frame_time_s_) out.metrics[result::kFrameTime] = *frame_time_s_;
@@ -352,6 +387,7 @@ model::Product FrameAnalysis::scattering(const std::string& verb, const BinSums&
 }
 
 void FrameAnalysis::save(technique::Sink& sink) const {
+  settle();
   intake_.save(sink);
   int count = 0;
   correlator_->save([&](auto bytes) { sink.put(fmt::format("correlator_{}", count++), bytes); });
@@ -402,6 +438,10 @@ void FrameAnalysis::restore(technique::Source& source) {
   const auto numbers = technique::get_values<double>(source, "numbers");
   if (numbers.size() != 2 || frame_sums_.size() != ids_.size()) throw broken();
   reference_ = numbers[0];
+  chunk_.clear();
+  held_.clear();
+  held_counts_.clear();
+  held_values_.clear();
   block_ = {};
   block_.events = static_cast<Index>(numbers[1]);
   const auto events = block_.events;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "farfield/technique/technique.hpp"
@@ -40,7 +41,11 @@ protected:
   void report(technique::Observer& observer);
   /// Absorbs the block at work: nothing more will come.
   void close();
-  /// The block at work with complete_steps(), in `copy` where that changes it: more frames may come to the last step.
+  /// Frames that came one by one are sorted by the hundred. Whoever looks at the block or the sums of frames has those
+  /// that wait sorted before, so that it is as if each had been at once.
+  void settle() const;
+  /// The block at work, settled, with complete_steps(), in `copy` where that changes it: more frames may come to the
+  /// last step.
   const EventBlock& complete_block(std::optional<EventBlock>& copy) const;
   /// Of all time steps so far and over all ranks.
   BinSums sums(PixelCorrelations* pixels = nullptr) const;
@@ -67,7 +72,7 @@ protected:
   QMap map_;
   Tiling tiling_;
   CountCorrection correction_;
-  EventBlock block_;  ///< at work, after everything absorbed
+  mutable EventBlock block_;  ///< at work, after everything absorbed; its events only after settle()
   std::optional<double> frame_time_s_;
   std::vector<model::FrameId> ids_;  ///< of the frames used
   core::Index expected_frames_ = 0;
@@ -75,7 +80,8 @@ protected:
 private:
   const bool share_pixels_;
   void take(std::span<const ReadyFrame> frames);
-  void bin_chunk();
+  void bin_chunk() const;
+  void hold_chunk();
   void absorb_block();
   /// Frames that the intensities of each window stand for: steps that lack frames are scaled to the full number.
   std::vector<Index> window_weights() const;
@@ -83,9 +89,17 @@ private:
 
   std::optional<Correlator> correlator_;
   Index window_steps_ = 1;
-  std::vector<double> frame_sums_;  // one per used frame
+  mutable std::vector<double> frame_sums_;  // one per used frame
   std::vector<Index> window_frames_;  // that each window of the absorbed steps stands for
-  std::vector<StepFrame> chunk_;  // of the call at work
+  // Frames of the block that are not sorted yet: the first of them held, the events of others belong to the caller.
+  mutable std::vector<StepFrame> chunk_;
+  struct HeldFrame {
+    std::size_t counts_end = 0, values_end = 0;
+  };
+  mutable std::vector<HeldFrame> held_;
+  mutable std::vector<model::PixelCount> held_counts_;
+  mutable std::vector<PixelValue> held_values_;
+  std::vector<std::pair<model::FrameId, std::string>> rejected_;  // since the last report()
   double reference_ = 0;  // the sum or monitor that intensities are normalised to
   Index reported_ = 0;
   double started_s_ = 0;

@@ -39,6 +39,14 @@ Index Intake::steps_of(Index frames) const {
   return ((span + options_.stride - 1) / options_.stride + options_.average - 1) / options_.average;
 }
 
+Index Intake::wanted(model::FrameId last) const {
+  const Index all = last < first_ ? 0 : (last - first_) / options_.stride + 1;
+  if (frames_.empty()) return all;
+  Index n = 0;
+  for (Index used = 0; used < all; ++used) n += frames_.contains(id_of(used)) ? 1 : 0;
+  return n;
+}
+
 bool Intake::selected(Index used) const {
   const auto id = id_of(used);
   return (frames_.empty() || frames_.contains(id)) && !bad_.contains(id);

@@ -46,6 +46,8 @@ public:
   std::vector<std::pair<model::FrameId, std::string>> take_rejected();
   /// Monitor of a frame, NaN where it has none.
   double monitor(model::FrameId id) const;
+  /// Frames up to this one, and with it, that the options select: those listed as bad are among them.
+  Index wanted(model::FrameId last) const;
   /// Time steps of a scan of this many frames.
   Index steps_of(Index frames) const;
   Index frames_per_step() const { return options_.stride * options_.average; }

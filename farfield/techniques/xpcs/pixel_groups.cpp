@@ -5,24 +5,13 @@
 #include <algorithm>
 #include <limits>
 
+#include "farfield/techniques/xpcs/product_parts.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
 namespace farfield::techniques::xpcs {
 
 using core::Error;
 using core::ErrorCode;
-
-namespace {
-
-QMap map_of(const model::Product& result) {
-  model::Acquisition a;
-  a.source = "the q-map of the result";
-  for (const auto& d : result.datasets)
-    if (d.name.starts_with("qmap/")) a.inputs[d.name] = d.data;
-  return qmap_from(a);
-}
-
-}  // namespace
 
 bool PixelGroups::possible(const model::Product& result) {
   for (const char* name : {result::kPixelG2, result::kPixelIp, result::kPixelIf}) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include "farfield/techniques/xpcs/product_parts.hpp"
 
 namespace farfield::techniques::xpcs {
 
@@ -97,11 +98,6 @@ private:
 
 Index highest(const core::Array<std::uint32_t, 2>& map) {
   return map.empty() ? 0 : static_cast<Index>(*std::max_element(map.begin(), map.end()));
-}
-
-template <class T>
-core::AnyArray array_of(const std::vector<T>& v) {
-  return core::AnyArray(core::View<const T, 1>(v.data(), {static_cast<Index>(v.size())}));
 }
 
 std::string joined(const QMap& map, std::string QMapAxis::* member) {

@@ -6,6 +6,7 @@
 
 #include "farfield/core/error.hpp"
 #include "farfield/techniques/xpcs/correlator.hpp"
+#include "farfield/techniques/xpcs/product_parts.hpp"
 #include "farfield/techniques/xpcs/qmap.hpp"
 #include "farfield/techniques/xpcs/result.hpp"
 
@@ -14,40 +15,21 @@ namespace farfield::techniques::xpcs {
 using core::Error;
 using core::ErrorCode;
 
-namespace {
-
-const model::Dataset& need(const model::Product& product, const char* name) {
-  const auto* dataset = product.find(name);
-  if (dataset == nullptr || dataset->data.empty())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the result has no {}; `correlate --keep-pixels` keeps what is needed", name));
-  return *dataset;
-}
-
-QMap map_of(const model::Product& product) {
-  model::Acquisition carrier;
-  carrier.source = "the q-map";
-  for (const auto& d : product.datasets)
-    if (d.name.starts_with("qmap/")) carrier.inputs[d.name] = d.data;
-  for (const auto& [name, text] : product.provenance)
-    if (name.starts_with("qmap/")) carrier.metadata[name] = text;
-  return qmap_from(carrier);
-}
-
-}  // namespace
-
 model::Product rebin(const model::Product& kept, const model::Product& map_product) {
-  const auto g2 = need(kept, result::kPixelG2).data.to<float, 2>();
-  const auto past = need(kept, result::kPixelIp).data.to<float, 2>();
-  const auto future = need(kept, result::kPixelIf).data.to<float, 2>();
-  const auto pixel = need(kept, result::kPixel).data.to<std::uint32_t, 1>();
-  const auto& delay = need(kept, result::kDelay);
-  const auto image = need(kept, result::kSaxs2d).data.to<double, 2>();
+  const auto kept_of = [&](const char* name, int rank) -> const model::Dataset& {
+    return needed(kept, name, rank, "the result", "`correlate --keep-pixels` keeps what is needed");
+  };
+  const auto g2 = kept_of(result::kPixelG2, 2).data.to<float, 2>();
+  const auto past = kept_of(result::kPixelIp, 2).data.to<float, 2>();
+  const auto future = kept_of(result::kPixelIf, 2).data.to<float, 2>();
+  const auto pixel = kept_of(result::kPixel, 1).data.to<std::uint32_t, 1>();
+  const auto& delay = kept_of(result::kDelay, 1);
+  const auto image = kept_of(result::kSaxs2d, 2).data.to<double, 2>();
   const Index lags = g2.extent(0), slots = g2.extent(1);
   if (past.extents() != g2.extents() || future.extents() != g2.extents() || pixel.size() != slots ||
       delay.data.size() != lags)
     throw Error(ErrorCode::corrupt_data, "G2, IP, IF, pixel and delay of the result contradict each other in shape");
-  QMap map = map_of(map_product);
+  QMap map = map_of(map_product, "the q-map");
   if (map.dynamic_roi_map.extents() != image.extents())
     throw Error(ErrorCode::corrupt_data, fmt::format("q-map of {} x {} pixels for a result of {} x {}", map.ny(),
                                                      map.nx(), image.extent(0), image.extent(1)));

@@ -165,33 +165,41 @@ TEST(TwoTime, KeepsTheContract) {
 
 TEST(TwoTime, RefusesWhatCannotBe) {
   const auto scan = random_scan(27, 20);
-  TwoTimeOptions bins, cuts;
+  TwoTimeOptions bins;
   bins.bins = {4};
-  cuts.cuts = {20};
   EXPECT_THROW(Analysis(scan).run(bins), core::Error);
-  EXPECT_THROW(Analysis(scan).run(cuts), core::Error);
   Analysis small(scan);
   small.resources.memory_limit_bytes = 1000;
   EXPECT_THROW(small.run(TwoTimeOptions{}), core::Error);
 }
 
+TEST(TwoTime, CutsBeyondTheScanAreLeftOutAndSaid) {
+  const auto scan = random_scan(28, 60);
+  TwoTimeOptions options;
+  options.cuts = {20, 59, 60};
+  Analysis analysis(scan);
+  const auto technique = make_two_time(options, analysis.resources);
+  auto acquisition = scan.acquisition();
+  acquisition.scan.expected_frames = 30;  // a source may promise less than it gives
+  technique->begin(acquisition);
+  const auto product = analysis.run(*technique);
+  EXPECT_EQ(product.find(result::kCut)->data.size(), 2);
+  ASSERT_EQ(analysis.observer.warnings.size(), 1U);
+  EXPECT_NE(analysis.observer.warnings[0].find("--cuts 60 is left out: the scan has 60 time steps"), std::string::npos)
+      << analysis.observer.warnings[0];
+}
+
 TEST(TwoTime, RefusesBeforeTheFirstFrameWhereTheLengthIsKnown) {
-  const auto scan = random_scan(28, 200);
-  TwoTimeOptions cuts;
-  cuts.cuts = {200};
-  Analysis analysis(scan), small(scan);
+  const auto scan = random_scan(29, 200);
+  Analysis small(scan);
   small.resources.memory_limit_bytes = 400000;
-  const auto refused = [&](const Analysis& a, const TwoTimeOptions& options) {
-    try {
-      make_two_time(options, a.resources)->begin(scan.acquisition());
-    } catch (const core::Error& error) {
-      return std::string(error.what());
-    }
-    return std::string();
-  };
-  EXPECT_NE(refused(analysis, cuts).find("--cuts 200: the scan has 200 time steps"), std::string::npos);
-  EXPECT_NE(refused(small, TwoTimeOptions{}).find("c2 of 3 bins over 200 time steps"), std::string::npos);
-  EXPECT_EQ(refused(analysis, TwoTimeOptions{}), "");
+  const auto technique = make_two_time({}, small.resources);
+  try {
+    technique->begin(scan.acquisition());
+    FAIL() << "c2 of 480,000 bytes was taken on";
+  } catch (const core::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("c2 of 3 bins over 200 time steps"), std::string::npos) << error.what();
+  }
 }
 
 }  // namespace

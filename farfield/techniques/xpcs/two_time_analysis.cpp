@@ -55,7 +55,7 @@ public:
     if (!ended()) return StepState::waiting;
     close();
     if (steps() < 2) return StepState::finished;  // finish() says so
-    if (done_ == 0) prepare();
+    if (done_ == 0) prepare(&observer);
     if (stop.stop_requested()) return StepState::working;
     // Every rank takes the same number of steps, also where it has one bin less.
     const Index ranks = rank_count(), each = (static_cast<Index>(bins_.size()) + ranks - 1) / ranks;
@@ -107,7 +107,7 @@ public:
     if (done.size() != sizeof done_) throw Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself");
     std::memcpy(&done_, done.data(), sizeof done_);
     if (done_ == 0) return;
-    prepare();
+    prepare(nullptr);
     for (std::size_t b = 0; b < bins_.size(); ++b) {
       const auto name = fmt::format("c2_{}", b);
       if (!source.has(name)) continue;
@@ -130,17 +130,18 @@ private:
   void absorbed(EventBlock& block) override { kept_.push_back(std::move(block)); }
 
   /// What needs the length of the scan.
-  void prepare() {
+  void prepare(technique::Observer* observer) {
     require_fit(steps());
     cuts_.clear();
-    for (const double cut : options_.cuts) cuts_.push_back(static_cast<Index>(cut));
+    for (const double cut : options_.cuts) {
+      if (cut >= 0 && cut < static_cast<double>(steps())) cuts_.push_back(static_cast<Index>(cut));
+      else if (observer != nullptr)  // a source may promise more or less than comes: this should not cost the scan
+        observer->warning(fmt::format("--cuts {} is left out: the scan has {} time steps", cut, steps()));
+    }
   }
 
-  /// Throws where the cuts or the memory do not do for a scan of so many time steps.
+  /// Throws where the memory does not do for a scan of so many time steps.
   void require_fit(Index steps) const {
-    for (const double cut : options_.cuts)
-      if (!(cut >= 0 && cut < static_cast<double>(steps)))
-        throw Error(ErrorCode::invalid_argument, fmt::format("--cuts {}: the scan has {} time steps", cut, steps));
     const double bytes =
         4.0 * static_cast<double>(steps) * static_cast<double>(steps) * static_cast<double>(bins_.size());
     if (resources_.memory_limit_bytes > 0 && bytes > resources_.memory_limit_bytes)
