@@ -7,6 +7,7 @@
 #include <atomic>
 #include <thread>
 
+#include "farfield/codec/checksum.hpp"
 #include "farfield/net/event_stream.hpp"
 #include "farfield/services/transfer/testing_federation.hpp"
 
@@ -277,6 +278,25 @@ TEST_F(TransferRest, TokensOfOneAgentAreNoGoodElsewhere) {
   f.issuer->now_s += auth::kLongestLife_s + 60;
   EXPECT_EQ(show(f.beamline, here, kMine + "/stat?path=input"), 401);  // expired
   EXPECT_THROW(f.issuer->issuer.mint(grant, read, "https://127.0.0.1:1"), core::Error);
+}
+
+TEST_F(TransferRest, AFolderThatIsMadeAnewIsAnotherAndTheOldOneStaysUntilItIsUsedNoMore) {
+  const std::string scope = "read:/experiments/" + kMine + " write:/experiments/" + kMine;
+  const std::string grant = f.issuer->issuer.delegate("user:garcia", "cli", scope, 600);
+  AgentPlace place{f.cluster.server->origin(), kMine, {}, {}};
+  place.token = [&] { return f.issuer->issuer.mint(grant, scope, f.cluster.server->origin()); };
+  place.client.trust.pem = f.cluster.certificate();
+  const auto agent = agent_provider(place);
+  agent->make_folder("old");
+  const auto receiver = agent->receive("file", {{9 << 20, 0, ""}, 4 << 20, false, false});
+  std::filesystem::rename(f.cluster / kMine, f.cluster / "2026-1-Moved-1");
+  agent->make_folder("new");
+  EXPECT_FALSE(agent->stat("old"));
+  EXPECT_TRUE(agent->stat("new"));
+  const std::vector<std::byte> chunk(4 << 20);
+  receiver->put(0, chunk, codec::crc32c(chunk));  // where it was begun
+  receiver->abandon();
+  EXPECT_TRUE(std::filesystem::is_empty(f.cluster / (kMine + "/new")));
 }
 
 TEST_F(TransferRest, PlacesAreRegisteredByAgentsOnly) {

@@ -39,7 +39,6 @@ public:
   }
 
   std::shared_ptr<Provider> operator()(const std::string& experiment, Right right) {
-    const std::lock_guard lock(mutex_);
     const auto own = exports_.folders.find(experiment);
     if (own != exports_.folders.end()) return find(experiment, own->second);
     if (exports_.root.empty() || !auth::valid_experiment(experiment)) throw nothing(experiment);
@@ -60,17 +59,24 @@ private:
             fmt::format("this agent exports nothing of experiment {:?}", experiment.substr(0, 200))};
   }
 
-  /// A folder that was moved away and made anew is another one.
+  /// A folder that was moved away and made anew is another one. The file system is asked without the mutex: one that
+  /// hangs holds up its own experiment only.
   std::shared_ptr<Provider> find(const std::string& experiment, const std::filesystem::path& folder) {
     struct stat status{};
     if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+      const std::lock_guard lock(mutex_);
       opened_.erase(experiment);
       throw nothing(experiment);
     }
-    Opened& opened = opened_[experiment];
-    if (opened.provider == nullptr || opened.device != status.st_dev || opened.inode != status.st_ino)
-      opened = {status.st_dev, status.st_ino, local_provider(folder)};
-    return opened.provider;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto known = opened_.find(experiment);
+      if (known != opened_.end() && known->second.device == status.st_dev && known->second.inode == status.st_ino)
+        return known->second.provider;
+    }
+    Opened opened{status.st_dev, status.st_ino, local_provider(folder)};
+    const std::lock_guard lock(mutex_);
+    return (opened_[experiment] = std::move(opened)).provider;
   }
 
   const Exports exports_;

@@ -189,6 +189,7 @@ public:
                                   {{"from", wire::to_json(remote)}, {"bytes", bytes}});
     if (wire::truth(said, "fetched"))
       return static_cast<std::uint32_t>(wire::integer(said, "crc32c", 0, std::numeric_limits<std::uint32_t>::max()));
+    if (wire::truth(said, "busy")) return {};  // not this one
     agent_->fetches = false;
     core::log(core::LogLevel::info, "transfer.not_third_party",
               {{"from", remote.origin}, {"to", agent_->name()}, {"reason", wire::text(said, "reason")}});

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <chrono>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <utility>
@@ -26,11 +28,13 @@ using wire::json;
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Shared = std::shared_ptr<Provider>;
 // A session in which nothing has happened for so long gives way to a new one for the same file: its client was cut off
 // and is back.
 constexpr auto kGivesWay = std::chrono::milliseconds(250);
 constexpr auto kForgotten = std::chrono::minutes(10);
 constexpr std::size_t kMostSessions = 10000;
+constexpr int kMostFetches = 8;
 
 Response reply(const json& body) { return Response::of(200, "application/json", body.dump()); }
 
@@ -58,6 +62,7 @@ struct Session {
   std::string experiment, path;
   Index chunk_bytes = 0;
   std::mutex one_at_a_time;  ///< for all but put and keep
+  Shared root;  ///< the receiver needs it, also where the exported folder has become another one
   std::unique_ptr<Receiver> receiver;
   Clock::time_point used = Clock::now();
 };
@@ -171,36 +176,37 @@ public:
       router.add(method, base + what, [self = shared_from_this(), right, action](const Request& request) {
         return answer([&] {
           const std::string path = path_of(request);
-          return action(*self->root(request, right, path), path, request);
+          return action(self->root(request, right, path), path, request);
         });
       });
     };
-    on_path("GET", "/stat", Right::read, [](Provider& root, const std::string& path, const Request&) {
-      const auto entry = root.stat(path);
+    on_path("GET", "/stat", Right::read, [](const Shared& root, const std::string& path, const Request&) {
+      const auto entry = root->stat(path);
       return reply({{"entry", entry ? wire::to_json(*entry) : json()}});
     });
-    on_path("GET", "/open", Right::read, [](Provider& root, const std::string& path, const Request&) {
-      return reply({{"entry", wire::to_json(root.open(path)->entry())}});
+    on_path("GET", "/open", Right::read, [](const Shared& root, const std::string& path, const Request&) {
+      return reply({{"entry", wire::to_json(root->open(path)->entry())}});
     });
-    on_path("GET", "/list", Right::read, [](Provider& root, const std::string& path, const Request&) {
-      return reply(wire::to_json(root.list(path)));
+    on_path("GET", "/list", Right::read, [](const Shared& root, const std::string& path, const Request&) {
+      return reply(wire::to_json(root->list(path)));
     });
-    on_path("GET", "/digests", Right::read, [](Provider& root, const std::string& path, const Request& request) {
+    on_path("GET", "/digests", Right::read, [](const Shared& root, const std::string& path, const Request& request) {
       const std::string* sha256 = request.query("sha256");
-      return reply(wire::to_json(root.digests(path, sha256 != nullptr && *sha256 == "1")));
+      return reply(wire::to_json(root->digests(path, sha256 != nullptr && *sha256 == "1")));
     });
     on_path("GET", "/content", Right::read, content);
-    on_path("POST", "/folder", Right::write, [](Provider& root, const std::string& path, const Request&) {
-      root.make_folder(path);
+    on_path("POST", "/folder", Right::write, [](const Shared& root, const std::string& path, const Request&) {
+      root->make_folder(path);
       return reply(json::object());
     });
-    on_path("DELETE", "/content", Right::write, [](Provider& root, const std::string& path, const Request&) {
-      root.remove(path);
+    on_path("DELETE", "/content", Right::write, [](const Shared& root, const std::string& path, const Request&) {
+      root->remove(path);
       return reply(json::object());
     });
-    on_path("POST", "/receive", Right::write, [this](Provider& root, const std::string& path, const Request& request) {
-      return begin(root, path, request);
-    });
+    on_path("POST", "/receive", Right::write,
+            [this](const Shared& root, const std::string& path, const Request& request) {
+              return begin(root, path, request);
+            });
     router.upload("PUT", base + "/content",
                   [self = shared_from_this()](const Request& r) { return self->whole_file(r); });
     router.upload("PUT", base + "/receive/{session}/chunk/{number}",
@@ -249,7 +255,7 @@ public:
 private:
   static constexpr Index kLast = std::numeric_limits<Index>::max();
 
-  std::shared_ptr<Provider> root(const Request& request, Right right, const std::string& path) {
+  Shared root(const Request& request, Right right, const std::string& path) {
     const std::string& experiment = request.parameter("experiment");
     authorise_(request, right, experiment, path);
     return roots_(experiment, right);
@@ -264,8 +270,8 @@ private:
     return session;
   }
 
-  static Response content(Provider& root, const std::string& path, const Request& request) {
-    auto reader = root.open(path);
+  static Response content(const Shared& root, const std::string& path, const Request& request) {
+    auto reader = root->open(path);
     const std::string tag = wire::etag(reader->entry().version);
     const auto size = static_cast<std::uint64_t>(reader->entry().version.size_bytes);
     return net::serve_range(request, size, tag, "application/octet-stream",
@@ -274,7 +280,7 @@ private:
                             });
   }
 
-  Response begin(Provider& root, const std::string& path, const Request& request) {
+  Response begin(const Shared& root, const std::string& path, const Request& request) {
     const json said = wire::parse(request.body);
     const ReceiveOptions options{wire::version(wire::member(said, "version")),
                                  wire::integer(said, "chunk_bytes", 1, wire::kLongestChunk),
@@ -284,7 +290,8 @@ private:
     session->experiment = request.parameter("experiment");
     session->path = path;
     session->chunk_bytes = options.chunk_bytes;
-    session->receiver = root.receive(path, options);
+    session->root = root;
+    session->receiver = root->receive(path, options);
     json held = wire::to_json(session->receiver->held());
     return reply({{"session", sessions_.add(std::move(session))}, {"held", std::move(held)}});
   }
@@ -299,13 +306,19 @@ private:
   /// Third party: the chunk comes from another agent, with the token that the request brings for it.
   Response fetch(Session& session, const json& said, const Request& request) {
     const Index number = chunk_number(session, request);
-    std::vector<std::byte> bytes(static_cast<std::size_t>(wire::integer(said, "bytes", 1, session.chunk_bytes)));
+    const Index size = wire::integer(said, "bytes", 1, session.chunk_bytes);
+    // A fetch holds a handler while it waits for the other agent's. Two agents that fetch from each other with all they
+    // have would wait for ever.
+    const auto leave = [this](const void*) { --fetching_; };
+    const std::unique_ptr<const void, decltype(leave)> at_work(this, leave);
+    if (++fetching_ > kMostFetches) return reply({{"fetched", false}, {"busy", true}, {"reason", "busy"}});
+    std::vector<std::byte> bytes(static_cast<std::size_t>(size));
     try {
       sources_.read(wire::remote(wire::member(said, "from")), number * session.chunk_bytes, bytes);
     } catch (const Error& e) {
       // Perhaps whoever asks reaches it.
       if (e.code() != ErrorCode::unavailable && e.code() != ErrorCode::timeout) throw;
-      return reply({{"fetched", false}, {"reason", std::string(e.what())}});
+      return reply({{"fetched", false}, {"busy", false}, {"reason", std::string(e.what())}});
     }
     const std::uint32_t sum = codec::crc32c(bytes);
     session.receiver->put(number, bytes, sum);
@@ -350,6 +363,7 @@ private:
   const Authorise authorise_;
   Sessions sessions_;
   Sources sources_;
+  std::atomic<int> fetching_{0};
 };
 
 }  // namespace
