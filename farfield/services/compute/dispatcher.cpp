@@ -126,6 +126,8 @@ void Dispatcher::finish(HeldAt held, const TaskEnd& end) {
   held->second.state = State::ended;
   held->second.end = end;
   orders_.ended.push_back(end);
+  for (auto& [name, block] : blocks_)
+    if (block.reserved == held->first) block.reserved = {};
 }
 
 void Dispatcher::push(HeldAt held, bool front) {
@@ -470,6 +472,7 @@ Dispatcher::Queue Dispatcher::queue() const {
       const double seconds = expected_s(held->second.assignment.function.name);
       const double share = is_wide(held->second.assignment) ? limits_.workers : std::min(1.0, seconds);
       q.work += share;
+      q.longest_s = std::max(q.longest_s, held->second.assignment.request.resources.walltime_s);
       if (static_cast<Priority>(priority) == Priority::urgent) q.urgent += share;
     }
   return q;

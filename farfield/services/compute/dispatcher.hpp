@@ -110,6 +110,7 @@ public:
   bool needs(const std::string& block) const;
   struct Queue {
     double work = 0, urgent = 0;  ///< see decide()
+    double longest_s = 0;  ///< walltime of the task that needs most
     std::size_t tasks = 0;
   };
   Queue queue() const;

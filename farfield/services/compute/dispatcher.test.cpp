@@ -214,12 +214,27 @@ TEST_F(DispatcherTest, ATaskOfManyRanksHasABlockForItself) {
   EXPECT_EQ(placed().size(), 1U);
 }
 
+TEST_F(DispatcherTest, ABlockIsFreeAgainWhenTheTaskItWasKeptForIsCancelled) {
+  greet(kFirst);
+  greet(kSecond);
+  d.offered(task("small"), true);
+  placed();
+  Assignment wide = task("wide");
+  wide.request.resources.ranks = 2;
+  d.offered(wide, true);
+  EXPECT_EQ(placed(), List{});
+  d.cancelled("wide");
+  d.offered(task("late"), true);
+  EXPECT_EQ(placed(), List{"late>b1.1"});
+}
+
 TEST_F(DispatcherTest, OnlyWhereTheWalltimeSuffices) {
   d.greeted({kFirst, 1, {}, now_s + 100, 0, true}, now_s);
   Assignment a = task("a");
   a.request.resources.walltime_s = 200;
   d.offered(a, true);
   EXPECT_EQ(placed(), List{});
+  EXPECT_EQ(d.queue().longest_s, 200);
   d.greeted({kSecond, 1, {}, now_s + 300, 0, true}, now_s);
   EXPECT_EQ(placed(), List{"a>b1.1"});
 }

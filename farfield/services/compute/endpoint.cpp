@@ -1,8 +1,6 @@
 #include "farfield/services/compute/endpoint.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,15 +18,13 @@
 
 #include "farfield/core/error.hpp"
 #include "farfield/core/log.hpp"
-#include "farfield/core/system_error.hpp"
-#include "farfield/net/server.hpp"
-#include "farfield/services/auth/secret.hpp"
 #include "farfield/services/compute/block_keeper.hpp"
 #include "farfield/services/compute/carrier.hpp"
 #include "farfield/services/compute/confine.hpp"
+#include "farfield/services/compute/folder_lock.hpp"
 #include "farfield/services/compute/large_output.hpp"
 #include "farfield/services/compute/service_link.hpp"
-#include "farfield/services/compute/small_file.hpp"
+#include "farfield/services/compute/worker_server.hpp"
 
 namespace farfield::services::compute {
 namespace {
@@ -47,7 +43,6 @@ constexpr double kLeavePatience_s = 60;  ///< then the provider is asked to end 
 constexpr double kLongestFailurePause_s = 300;
 constexpr std::size_t kMostInMessage = 4096;  ///< tasks
 constexpr std::size_t kMostBytesInMessage = std::size_t{4} << 20;
-constexpr core::Index kLongestWorkerMessage = core::Index{64} << 20;
 
 double now_s() { return duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
@@ -64,33 +59,6 @@ void check(const EndpointOptions& o) {
   validate(o.scaling);
 }
 
-bool is_loopback(const std::string& address) {
-  return address.starts_with("127.") || address == "::1" || address == "localhost";
-}
-
-/// One process for a folder.
-class FolderLock {
-public:
-  explicit FolderLock(const std::string& folder) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw Error(ErrorCode::io, fmt::format("cannot make {}: {}", folder, error.message()));
-    fs::permissions(folder, fs::perms::owner_all, error);
-    const std::string path = folder + "/lock";
-    file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file_ < 0) throw core::system_error(errno, "cannot open " + path);
-    if (::flock(file_, LOCK_EX | LOCK_NB) == 0) return;
-    ::close(file_);
-    throw Error(ErrorCode::conflict, fmt::format("another endpoint has the folder {}", folder));
-  }
-  ~FolderLock() { ::close(file_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
-private:
-  int file_ = -1;
-};
-
 template <class T, class Size, class Send>
 void in_pieces(std::vector<T>& items, Size size, Send send) {
   std::vector<T> piece;
@@ -104,13 +72,6 @@ void in_pieces(std::vector<T>& items, Size size, Send send) {
   }
   if (!piece.empty()) send(std::move(piece));
 }
-
-/// A worker's connection.
-struct WorkerLine {
-  std::string block;
-  std::shared_ptr<net::WebSocket> socket;  ///< set once, before anything is posted
-  std::optional<WorkerId> id;              ///< of the loop: once it has greeted
-};
 
 }  // namespace
 
@@ -149,7 +110,7 @@ struct Endpoint::State {
       wake.notify_all();
     }
     loop_thread.join();
-    server->stop(1);
+    server->stop();
     events.clear();  // connections go before the server that made them
     lines.clear();
     server.reset();
@@ -168,35 +129,15 @@ struct Endpoint::State {
             options.confine && confinement() != ConfinedBy::nothing};
   }
 
-  /// Workers look for the endpoint where it was: the port stays the same, if it can.
   void listen() {
-    net::Router router;
-    router.websocket("/blocks/{block}", [this](const net::Request& r) { return accept(r); });
-    net::ServerOptions how;
-    how.address = options.address;
-    how.websocket.message_bytes = kLongestWorkerMessage;
-    how.websocket.queued_bytes = 2 * kLongestWorkerMessage;
-    how.handler_threads = 4;
-    if (!is_loopback(options.address)) {
-      how.tls = {options.folder + "/worker.pem", options.folder + "/worker.key"};
-      if (!fs::exists(how.tls.certificate) || net::read_certificate(how.tls.certificate).days_left < 400)
-        net::make_self_signed(how.tls, {options.address});
-      certificate = how.tls.certificate.string();
-    }
-    const std::string path = options.folder + "/port";
-    how.port = options.port;
-    if (how.port == 0 && fs::exists(path)) {
-      const std::string text = read_small(path, 16);
-      std::from_chars(text.data(), text.data() + text.size(), how.port);
-    }
-    try {
-      server.emplace(how, router);
-    } catch (const Error&) {
-      if (options.port != 0 || how.port == 0) throw;
-      how.port = 0;
-      server.emplace(how, router);
-    }
-    write_private(path, fmt::format("{}", server->port()));
+    WorkerServer::Events heard;
+    heard.secret = [this](const std::string& block) { return keeper_ready ? keeper->secret(block) : std::string(); };
+    heard.message = [this](const std::shared_ptr<WorkerLine>& line, const Message& message) {
+      post([this, line, message] { from_worker(line, message); });
+    };
+    heard.preview = [this](std::string message) { relay(std::move(message)); };
+    heard.closed = [this](const std::shared_ptr<WorkerLine>& line) { post([this, line] { worker_gone(line); }); };
+    server.emplace(options.folder, options.address, options.port, heard);
   }
 
   void keep_blocks(std::unique_ptr<BlockProvider> provider) {
@@ -211,11 +152,9 @@ struct Endpoint::State {
       request->nodes = options.scaling.nodes_per_block;
       request->walltime_s = options.scaling.walltime_s;
     }
-    const bool ipv6 = options.address.find(':') != std::string::npos;
     BlockSettings& s = how.settings;
-    s.link = fmt::format("{}://{}{}{}:{}", certificate.empty() ? "ws" : "wss", ipv6 ? "[" : "", options.address,
-                         ipv6 ? "]" : "", server->port());
-    s.certificate = certificate;
+    s.link = server->link();
+    s.certificate = server->certificate();
     s.workers = options.scaling.workers_per_node;
     s.nodes = options.scaling.nodes_per_block;
     s.walltime_s = options.scaling.walltime_s;
@@ -454,28 +393,6 @@ struct Endpoint::State {
 
   // ---- workers
 
-  net::WebSocketSession accept(const net::Request& request) {
-    auto line = std::make_shared<WorkerLine>();
-    line->block = request.parameter("block");
-    const std::string secret = keeper_ready ? keeper->secret(line->block) : std::string();
-    const std::string* given = request.headers.find("Authorization");
-    if (secret.empty() || given == nullptr || !auth::equal_secrets(*given, "Bearer " + secret))
-      throw Error(ErrorCode::unauthenticated, "not a worker of this endpoint");
-    net::WebSocketSession session;
-    session.open = [line](std::shared_ptr<net::WebSocket> socket) { line->socket = std::move(socket); };
-    session.events.message = [this, line](std::string text, bool binary) {
-      if (binary) return relay(std::move(text));
-      try {
-        post([this, line, message = decode(text)] { from_worker(line, message); });
-      } catch (const Error& e) {
-        core::log(LogLevel::error, "worker_speaks_nonsense", {{"block", line->block}, {"reason", e.what()}});
-        line->socket->close(1008, "not understood");
-      }
-    };
-    session.events.closed = [this, line](const std::string&) { post([this, line] { worker_gone(line); }); };
-    return session;
-  }
-
   /// A preview goes through, the latest wins; on the worker's own thread.
   void relay(std::string message) {
     std::shared_ptr<net::WebSocket> to;
@@ -622,6 +539,12 @@ struct Endpoint::State {
         for (int i = 0; i < decision.start_urgent; ++i) open(true);
       }
       for (const std::string& name : decision.leave) leave(name, blocks[name]);
+      // An idle block whose walltime is too short for what waits is in the way of a fresh one.
+      for (auto& [name, block] : blocks) {
+        const Dispatcher::Load load = dispatcher.load(name);
+        if (!block.ended && load.workers > 0 && load.busy == 0 && load.leaves_s - now < queue.longest_s)
+          leave(name, block);
+      }
     }
     for (auto block = blocks.begin(); block != blocks.end();) {
       if (block->second.ended && !dispatcher.needs(block->first)) {
@@ -673,7 +596,6 @@ struct Endpoint::State {
 
   EndpointOptions options;
   FolderLock lock;
-  std::string certificate;
 
   std::mutex mutex;
   std::condition_variable wake;
@@ -705,7 +627,7 @@ struct Endpoint::State {
   std::atomic<bool> keeper_ready = false;
   std::optional<BlockKeeper> keeper;
   std::optional<Carrier> carrier;
-  std::optional<net::Server> server;
+  std::optional<WorkerServer> server;
   std::optional<ServiceLink> link;
   std::thread loop_thread;
 };

@@ -10,6 +10,7 @@
 
 #include "farfield/core/error.hpp"
 #include "farfield/services/compute/block_script.hpp"
+#include "farfield/services/compute/command.hpp"
 #include "farfield/services/compute/confine.hpp"
 #include "farfield/services/compute/testing_endpoint.hpp"
 
@@ -267,6 +268,41 @@ TEST_F(EndpointTest, WithoutConfinementProgramsAreRefused) {
   service_.submit(command);
   EXPECT_EQ(end("t2").ending, Ending::failed);
   EXPECT_NE(end("t2").problem.find("confine"), std::string::npos);
+}
+
+TEST_F(EndpointTest, WorkersOfOtherMachinesComeByTls) {
+  const std::string addresses = run_command({"hostname", "-I"}, {}, std::chrono::seconds(60)).out;
+  const std::string address = addresses.substr(0, addresses.find_first_of(" \n"));
+  if (address.empty()) FARFIELD_SKIP("this machine has no address but its own");
+  options_.address = address;
+  start();
+  run("t1", "echo");
+  EXPECT_EQ(end("t1").ending, Ending::done);
+  EXPECT_TRUE(fs::exists(options_.folder + "/worker.pem"));
+  endpoint_.reset();
+  start();
+  run("t2", "echo");
+  EXPECT_EQ(end("t2").block, end("t1").block);
+}
+
+TEST_F(EndpointTest, StrangersAreNoWorkers) {
+  start();
+  run("t1", "echo");
+  const std::string block = end("t1").block, port = content(options_.folder + "/port");
+  const auto code = [&](const std::string& secret) {
+    net::WebSocketOptions options;
+    options.headers.add("Authorization", "Bearer " + secret);
+    try {
+      net::connect_websocket("ws://127.0.0.1:" + port + "/blocks/" + block, {}, options);
+    } catch (const core::Error& e) {
+      return e.code();
+    }
+    return core::ErrorCode::internal;
+  };
+  EXPECT_EQ(code(""), core::ErrorCode::unauthenticated);
+  EXPECT_EQ(code(std::string(64, '0')), core::ErrorCode::unauthenticated);
+  const fs::path settings = fs::path(options_.folder) / "blocks" / block / "block.json";
+  EXPECT_EQ(fs::status(settings).permissions() & fs::perms::all, fs::perms::owner_read | fs::perms::owner_write);
 }
 
 TEST_F(EndpointTest, OneProcessForAFolder) {
