@@ -60,6 +60,19 @@ std::shared_ptr<const Function> compiled(FunctionRecord record) {
 std::string full_name(const FunctionRecord& f) { return fmt::format("{}@{}", f.name, f.version); }
 }  // namespace
 
+Verbs compiled_verbs(const std::vector<FunctionRecord>& records) {
+  Verbs out;
+  for (const FunctionRecord& record : records) {
+    if (record.kind != FunctionKind::verb || !record.name.starts_with(kOwn)) continue;
+    try {
+      out.emplace(record.name, compiled(record));
+    } catch (const Error& e) {
+      core::log(core::LogLevel::warning, "verb_left_out", {{"function", record.name}, {"error", e.what()}});
+    }
+  }
+  return out;
+}
+
 Broker::State::State(store::Database& db, BrokerOptions o) : records(db), options(std::move(o)) {
   if (!options.wall_s) options.wall_s = steady_wall();
 }
@@ -70,8 +83,9 @@ void Broker::State::recover() {
     functions[name].push_back(compiled(std::move(record)));
   }
   for (EndpointRecord& record : records.endpoints()) {
-    const std::string name = record.name;
-    endpoints[name].record = std::move(record);
+    Endpoint& endpoint = endpoints[record.name];
+    endpoint.verbs = compiled_verbs(record.verbs);
+    endpoint.record = std::move(record);
   }
   for (TaskRecord& record : records.open_tasks()) {
     auto task = std::make_shared<Task>();
@@ -121,12 +135,6 @@ std::shared_ptr<const Function> Broker::State::find_function(const std::string& 
   if (wanted->version == 0) return versions->second.back();
   for (const auto& function : versions->second)
     if (function->record.version == wanted->version) return function;
-  return nullptr;
-}
-
-const FunctionRecord* Broker::State::find_verb(const Endpoint& endpoint, const std::string& name) const {
-  for (const FunctionRecord& verb : endpoint.record.verbs)
-    if (verb.name == name) return &verb;
   return nullptr;
 }
 
@@ -204,7 +212,7 @@ FunctionRecord Broker::function(const std::string& name) const {
   const std::lock_guard lock(state_->mutex);
   if (const auto function = state_->find_function(name)) return function->record;
   for (const auto& [ignored, endpoint] : state_->endpoints)
-    if (const auto* verb = state_->find_verb(endpoint, name)) return *verb;
+    if (const auto verb = endpoint.verbs.find(name); verb != endpoint.verbs.end()) return verb->second->record;
   throw Error(ErrorCode::not_found, fmt::format("there is no function {:?}", name.substr(0, 200)));
 }
 
@@ -212,7 +220,7 @@ std::vector<FunctionRecord> Broker::functions() const {
   const std::lock_guard lock(state_->mutex);
   std::map<std::string, FunctionRecord> out;
   for (const auto& [ignored, endpoint] : state_->endpoints)
-    for (const FunctionRecord& verb : endpoint.record.verbs) out.emplace(verb.name, verb);
+    for (const auto& [name, verb] : endpoint.verbs) out.emplace(name, verb->record);
   for (const auto& [name, versions] : state_->functions) out.insert_or_assign(name, versions.back()->record);
   std::vector<FunctionRecord> list;
   for (auto& [name, record] : out) list.push_back(std::move(record));
@@ -243,10 +251,10 @@ void Broker::submit(const TaskRequest& request, const std::string& key, Submitte
     if (endpoint == state_->endpoints.end())
       throw Error(ErrorCode::not_found, fmt::format("there is no endpoint {:?}", checked.endpoint));
     const bool verb = checked.function.starts_with(kOwn);
-    const auto* known = verb ? state_->find_verb(endpoint->second, checked.function) : nullptr;
-    if (verb && known != nullptr) function = compiled(*known);
+    const auto& verbs = endpoint->second.verbs;
+    if (const auto known = verbs.find(checked.function); verb && known != verbs.end()) function = known->second;
     // An endpoint that has not been there yet may have it.
-    if (verb && known == nullptr && !endpoint->second.record.verbs.empty())
+    if (verb && !function && !verbs.empty())
       throw Error(ErrorCode::not_found,
                   fmt::format("endpoint {} has no function {:?}", checked.endpoint, checked.function));
     if (!verb) {

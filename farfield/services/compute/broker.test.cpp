@@ -115,6 +115,7 @@ TEST_P(BrokerTest, ATaskGoesToItsEndpointAndBack) {
   EXPECT_EQ(s.times.ended_s, 2);
   EXPECT_EQ(broker->output(id), R"({"cost":0.25})");
   EXPECT_EQ(broker->log(id), "first\nsecond\n");
+  endpoint.leave();
   restart();  // and after it all is as it was
   EXPECT_EQ(broker->status(id).state, TaskState::done);
   EXPECT_EQ(broker->output(id), R"({"cost":0.25})");

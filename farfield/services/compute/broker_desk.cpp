@@ -274,7 +274,10 @@ void Broker::State::place(Endpoint& endpoint) {
     const TaskPtr task = live.at(next->second);
     TaskStatus& s = task->status;
     const Endpoint::Order order = *next++;
-    const FunctionRecord* function = task->function ? &task->function->record : find_verb(endpoint, s.request.function);
+    const auto verb = endpoint.verbs.find(s.request.function);
+    const FunctionRecord* function = task->function                 ? &task->function->record
+                                     : verb != endpoint.verbs.end() ? &verb->second->record
+                                                                    : nullptr;
     if (function == nullptr) {
       end(task, TaskState::failed,
           fmt::format("endpoint {} ({}) has no function {}", s.request.endpoint, endpoint.record.program,

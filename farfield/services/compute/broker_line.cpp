@@ -83,11 +83,13 @@ void Broker::received(const std::string& name, const Line* line, const std::stri
     } else {
       auto read = std::make_shared<Message>(decode(message));
       if (auto* ended = std::get_if<Ended>(read.get())) check_outputs(s->options.folder, *ended);
-      take = [s, read](Endpoint& e) {
+      Verbs verbs;
+      if (const auto* hello = std::get_if<Hello>(read.get())) verbs = compiled_verbs(hello->verbs);
+      take = [s, read, verbs = std::move(verbs)](Endpoint& e) {
         std::visit(
             [&](const auto& m) {
               using M = std::decay_t<decltype(m)>;
-              if constexpr (std::is_same_v<M, Hello>) s->take(e, m);
+              if constexpr (std::is_same_v<M, Hello>) s->take(e, m, verbs);
               else if constexpr (std::is_same_v<M, Assign> || std::is_same_v<M, Cancel> || std::is_same_v<M, Stored> ||
                                  std::is_same_v<M, Watch> || std::is_same_v<M, Leave>)
                 s->close(e, "an endpoint does not say that");
@@ -109,7 +111,7 @@ void Broker::received(const std::string& name, const Line* line, const std::stri
   });
 }
 
-void Broker::State::take(Endpoint& endpoint, const Hello& hello) {
+void Broker::State::take(Endpoint& endpoint, const Hello& hello, Verbs verbs) {
   const std::string& name = endpoint.record.name;
   if (hello.protocol != kProtocol)
     return close(endpoint, fmt::format("it speaks protocol {}, the service {}", hello.protocol, kProtocol));
@@ -117,7 +119,7 @@ void Broker::State::take(Endpoint& endpoint, const Hello& hello) {
   endpoint.heard = true;
   endpoint.capacity = hello.capacity;
   endpoint.record.verbs = hello.verbs;
-  std::erase_if(endpoint.record.verbs, [](const FunctionRecord& f) { return f.kind != FunctionKind::verb; });
+  endpoint.verbs = std::move(verbs);
   endpoint.record.program = hello.program;
   const auto database_failed = [](const core::Result<void>& result) {
     if (!result) core::log(core::LogLevel::warning, "endpoint_not_stored", {{"error", result.error().what()}});

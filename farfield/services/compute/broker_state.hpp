@@ -37,8 +37,13 @@ struct Task : TaskRecord {
 };
 using TaskPtr = std::shared_ptr<Task>;
 
+using Verbs = std::map<std::string, std::shared_ptr<const Function>>;
+/// One whose schema is none is left out.
+Verbs compiled_verbs(const std::vector<FunctionRecord>& records);
+
 struct Endpoint {
   EndpointRecord record;
+  Verbs verbs;
   std::shared_ptr<Line> line;
   bool heard = false;  ///< said Hello on this line
   double since_s = 0, heard_s = 0;
@@ -111,7 +116,6 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   void post(std::function<void()> input);
   std::string new_id();
   std::shared_ptr<const Function> find_function(const std::string& name) const;
-  const FunctionRecord* find_verb(const Endpoint& endpoint, const std::string& name) const;
   TaskStatus snapshot(const Task& task) const;
   std::optional<TaskRecord> look(const std::string& id) const;
 
@@ -137,7 +141,7 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   void place(Endpoint& endpoint);
 
   // broker_line.cpp
-  void take(Endpoint& endpoint, const Hello& hello);
+  void take(Endpoint& endpoint, const Hello& hello, Verbs verbs);
   void take(Endpoint& endpoint, const Begun& begun);
   void take(Endpoint& endpoint, const Ended& ends);
   void take(Endpoint& endpoint, const Progressed& progressed);
