@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <random>
@@ -29,42 +30,74 @@ std::uint64_t seed() {
   return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
 }
 
-const json kFlow = json::parse(R"({"StartAt": "In", "States": {
-  "In": {"Type": "Action", "ActionUrl": "https://actions.automate.globus.org/transfer/transfer",
+/// In, reconstruction and a command on the endpoint, back. Tasks are tried as often as it takes: more of their workers
+/// are killed here than in a year elsewhere.
+const char* const kFlow = R"({"StartAt": "In", "States": {
+  "In": {"Type": "Action", "ActionUrl": "https://actions.automate.globus.org/transfer/transfer", "WaitTime": 7200,
     "Parameters": {"source_endpoint_id.$": "$.beamline", "destination_endpoint_id.$": "$.cluster",
-      "transfer_items": [{"source_path.=": "'input/' + scan", "destination_path.=": "'input/' + scan", "recursive": true}]},
-    "ResultPath": "$.in", "WaitTime": 3600, "Next": "Back"},
-  "Back": {"Type": "Action", "ActionUrl": "https://actions.automate.globus.org/transfer/transfer",
+      "transfer_items": [{"source_path.$": "$.scan.path", "destination_path.$": "$.scan.path", "recursive": true}]},
+    "ResultPath": "$.in", "Next": "Reconstruct"},
+  "Reconstruct": {"Type": "Action", "ActionUrl": "https://compute.actions.globus.org/v3", "WaitTime": 7200,
+    "Parameters": {"endpoint_id.$": "$.endpoint", "user_endpoint_config": {"attempts": 100},
+      "tasks": [{"function_id": "farfield.ptychography.reconstruct", "args": [], "kwargs.$": "$.reconstruct"}]},
+    "ResultPath": "$.reconstructed", "Next": "Record"},
+  "Record": {"Type": "Action", "ActionUrl": "https://compute.actions.globus.org/v3", "WaitTime": 7200,
+    "Parameters": {"endpoint_id.$": "$.endpoint", "user_endpoint_config": {"attempts": 100},
+      "tasks": [{"function_id": "record", "args": [], "kwargs": {"scan.$": "$.scan.name", "ledger": "ledger"}}]},
+    "ResultPath": "$.recorded", "Next": "Back"},
+  "Back": {"Type": "Action", "ActionUrl": "https://actions.automate.globus.org/transfer/transfer", "WaitTime": 7200,
     "Parameters": {"source_endpoint_id.$": "$.cluster", "destination_endpoint_id.$": "$.beamline",
-      "transfer_items": [{"source_path.=": "'input/' + scan", "destination_path.=": "'recon/' + scan", "recursive": true}]},
-    "ResultPath": "$.back", "WaitTime": 3600, "End": true}}})");
-const std::vector<std::string> kStates{"In", "Back"};
+      "transfer_items": [
+        {"source_path.=": "scan.result + '/object_phase.png'", "destination_path.=": "scan.result + '/object_phase.png'"},
+        {"source_path.=": "scan.result + '/object_amplitude.png'", "destination_path.=": "scan.result + '/object_amplitude.png'"},
+        {"source_path.=": "scan.result + '/probe.png'", "destination_path.=": "scan.result + '/probe.png'"}]},
+    "ResultPath": "$.back", "End": true}}})";
+const std::vector<std::string> kStates{"In", "Reconstruct", "Record", "Back"},
+    kPictures{"object_phase.png", "object_amplitude.png", "probe.png"};
+
+/// A side effect that can be counted: see read_ledger().
+const char* const kRecord = R"(exec 9>>"$2.$1"
+if ! flock -n 9; then echo "twice $1" >>"$2"; exit 1; fi
+echo "begin $1" >>"$2"
+sleep 0.4 9>&-
+echo "end $1" >>"$2")";
+
+const json kReconstruction{{"iterations", 200}, {"threads", 1}, {"seed", 1}};
 
 class Chaos : public ::testing::Test {
 protected:
-  /// Scans as a beamline writes them, and what has to come back.
-  void make_scans(int count) {
+  /// Simulated scans, and the pictures of an undisturbed reconstruction of each.
+  void make_scans(Facility& facility, int count) {
+    const auto run = [&](const std::vector<std::string>& arguments) {
+      const auto answer = facility.farfield(arguments);
+      if (answer.exit_code != 0) throw std::runtime_error(answer.err);
+    };
     for (int i = 1; i <= count; ++i) {
       const std::string name = fmt::format("scan{}", i);
       scans_.push_back(name);
-      const fs::path staged = folder_ / "staged" / name;
+      const fs::path staged = folder_ / "staged" / name, made = folder_ / "made" / name,
+                     pictures = folder_ / "expected" / std::to_string(i);
       fs::create_directories(staged);
-      std::mt19937_64 noise(static_cast<std::uint64_t>(i));
-      for (int file = 0; file < 4; ++file) {
-        std::ofstream out(staged / fmt::format("frames{}", file), std::ios::binary);
-        for (int k = 0; k < 40'000; ++k) {
-          const auto word = noise();
-          out.write(reinterpret_cast<const char*>(&word), sizeof word);
-        }
+      fs::create_directories(pictures);
+      run({"ptychography", "simulate", "--out", staged / "scan.cxi", "--patterns", "60", "--shape", "64", "--seed",
+           std::to_string(i), "--quiet"});
+      std::vector<std::string> reconstruct{"ptychography", "reconstruct", staged / "scan.cxi",
+                                           "--out",        made,          "--quiet"};
+      for (const auto& [option, value] : kReconstruction.items()) {
+        reconstruct.push_back("--" + option);
+        reconstruct.push_back(value.dump());
       }
+      run(reconstruct);
+      for (const auto& picture : kPictures) fs::copy_file(made / picture, pictures / picture);
+      std::ofstream(staged / "complete") << "";
     }
   }
 
   /// Something goes wrong somewhere; whether it was a kill.
   bool accident(Facility& facility) {
-    const std::vector<std::string> victims{"service", "agent-beamline", "agent-cluster"};
+    const std::vector<std::string> victims{"service", "agent-beamline", "agent-cluster", "endpoint", "watch"};
     const auto pause = std::chrono::milliseconds(pick(0, 800));
-    switch (pick(0, 4)) {
+    switch (pick(0, 6)) {
       case 0: {
         const auto networks = facility.networks();
         auto* network = networks[static_cast<std::size_t>(pick(0, std::ssize(networks) - 1))];
@@ -77,6 +110,8 @@ protected:
         network->stall(false);
         return false;
       }
+      case 1:
+      case 2: return kill_worker(facility);
       default: {
         const auto& victim = victims[static_cast<std::size_t>(pick(0, std::ssize(victims) - 1))];
         if (!facility.supervisor().kill(victim, pause)) return false;
@@ -84,6 +119,17 @@ protected:
         return true;
       }
     }
+  }
+  /// A worker, or what starts and keeps a node's workers.
+  bool kill_worker(Facility& facility) {
+    std::vector<Process> workers;
+    for (const auto& process : facility.supervisor().offspring())
+      if (process.command.starts_with(std::string(FARFIELD_PROGRAM) + " worker")) workers.push_back(process);
+    if (workers.empty()) return false;
+    const auto& victim = workers[static_cast<std::size_t>(pick(0, std::ssize(workers) - 1))];
+    if (::kill(victim.pid, SIGKILL) != 0) return false;
+    killed_.emplace_back("worker");
+    return true;
   }
   std::ptrdiff_t pick(std::ptrdiff_t from, std::ptrdiff_t to) {
     return std::uniform_int_distribution<std::ptrdiff_t>(from, to)(random_);
@@ -108,6 +154,21 @@ protected:
     return out;
   }
 
+  /// How often the service says that the command of each scan was tried.
+  std::map<std::string, int> read_attempts(Facility& facility, const std::vector<LoggedRun>& runs) {
+    std::map<std::string, std::string> scan_of;
+    for (const auto& run : runs) scan_of["run " + run.id] = run.scan;
+    std::map<std::string, int> out;
+    const auto tasks =
+        facility.call("GET", fmt::format("/api/v1/tasks?experiment={}&limit=1000", Facility::kExperiment));
+    for (const auto& task : tasks.at("tasks")) {
+      const auto& request = task.at("request");
+      if (request.at("function").get<std::string>().starts_with("record"))
+        out[scan_of[request.at("label")]] += task.at("attempt").get<int>();
+    }
+    return out;
+  }
+
   const core::testing::TemporaryFolder folder_;
   const std::uint64_t seed_ = seed();
   std::mt19937_64 random_{seed_};
@@ -117,23 +178,32 @@ protected:
 void Chaos::survive(const Size& size, const FacilityOptions& options) {
   const auto [count, kills, limit] = size;
   fmt::print("seed {} (FARFIELD_CHAOS_SEED)\n", seed_);
-  make_scans(count);
   Facility facility(folder_ / "facility", options);
+  make_scans(facility, count);
   facility.start_agents();
-  const auto flow = facility.call("POST", "/api/v1/flows", {{"title", "chaos"}, {"definition", kFlow}}).at("id");
+  facility.start_endpoint({"--init-blocks", "1", "--max-blocks", "2", "--workers", "2", "--poll", "0.5"});
+  facility.call("POST", "/api/v1/functions",
+                {{"name", "record"},
+                 {"kind", "command"},
+                 {"experiment", Facility::kExperiment},
+                 {"command", {"/bin/sh", "-c", kRecord, "record", "{scan}", "{out:ledger}"}}});
+  const std::string here = std::string("/") + Facility::kExperiment;
+  json reconstruct = kReconstruction;
+  reconstruct["inputs"] = {"{path}/scan.cxi"};
+  reconstruct["out"] = "{result}";
+  std::ofstream(folder_ / "flow.json") << kFlow;
+  facility.start_watch(folder_ / "flow.json", {{"beamline", "beamline" + here},
+                                               {"cluster", "cluster" + here},
+                                               {"endpoint", "cluster" + here},
+                                               {"reconstruct", reconstruct}});
+  const fs::path input = facility.root("beamline") / "input";
+  if (!facility.becomes([&] { return fs::exists(input); }, 60s)) throw std::runtime_error("the watcher does not begin");
 
   // Scans come while things go wrong.
-  const fs::path input = facility.root("beamline") / "input";
-  fs::create_directories(input);
   std::size_t arrived = 0;
   const auto arrive = [&] {
     const auto& scan = scans_[arrived++];
     fs::rename(folder_ / "staged" / scan, input / scan);
-    const std::string place = std::string("/") + Facility::kExperiment;
-    facility.call("POST", fmt::format("/api/v1/flows/{}/runs", flow.get<std::string>()),
-                  {{"label", scan},
-                   {"request_id", scan},
-                   {"input", {{"scan", scan}, {"beamline", "beamline" + place}, {"cluster", "cluster" + place}}}});
   };
   const auto last = std::chrono::steady_clock::now() + limit;
   const auto in_time = [&] { return std::chrono::steady_clock::now() < last; };
@@ -144,16 +214,18 @@ void Chaos::survive(const Size& size, const FacilityOptions& options) {
     facility.supervisor().tend_for(std::chrono::milliseconds(pick(100, 1500)));
   }
   EXPECT_GE(killed, kills);
-  const auto left = [&] {
-    const auto active = facility.call("GET", "/api/v1/runs?status=ACTIVE&limit=1000").at("runs");
-    return active.size();
+  const auto ended = [&] {
+    const auto runs = facility.call("GET", "/api/v1/runs?limit=1000").at("runs");
+    return std::ssize(runs) == count &&
+           std::ranges::none_of(runs, [](const json& run) { return run.at("status") == "ACTIVE"; });
   };
-  facility.becomes([&] { return left() == 0; },
-                   std::chrono::duration_cast<std::chrono::seconds>(last - std::chrono::steady_clock::now()));
+  facility.becomes(ended, std::chrono::duration_cast<std::chrono::seconds>(last - std::chrono::steady_clock::now()));
 
   Account account;
-  check_runs(scans_, read_runs(facility), kStates, account);
-  check_files(input, facility.root("beamline") / "recon", account);
+  const auto runs = read_runs(facility);
+  check_runs(scans_, runs, kStates, account);
+  check_ledger(scans_, read_ledger(facility.root("cluster") / "ledger"), read_attempts(facility, runs), account);
+  check_files(folder_ / "expected", facility.root("beamline") / "recon", account);
   for (const auto& fault : account.faults) ADD_FAILURE() << fault;
   for (const auto& fall : facility.supervisor().falls()) ADD_FAILURE() << "ended by itself: " << fall;
   fmt::print("runs {} kills {} lost {} doubled {}\n", account.runs, killed, account.lost, account.doubled);

@@ -196,7 +196,7 @@ Facility::Answer Facility::run(const std::vector<std::string>& arguments, const 
 void Facility::log_in(const Person& person) {
   bool approved = false;
   const auto answer =
-      run({"login", url_of(service_port_), "--authority", folder_ / "service/certificate.pem"}, person, 60s,
+      run({"login", sides_.at("beamline").service, "--authority", folder_ / "service/certificate.pem"}, person, 60s,
           [&](const Answer& so_far) {
             const auto at = so_far.err.find("code ");
             if (approved || at == std::string::npos || so_far.err.find('\n', at) == std::string::npos) return;
@@ -260,11 +260,13 @@ fs::path Facility::identity(const std::string& name, const std::vector<std::stri
 
 /// What agents and endpoints are told of the service.
 std::vector<std::string> Facility::service_options(const std::string& side, const std::string& identity) const {
-  return {"--service",     sides_.at(side).service,
-          "--authority",   folder_ / "service/certificate.pem",
-          "--issuer",      kIssuer,
-          "--identity",    identity,
-          "--secret-file", folder_ / "secrets" / identity};
+  return {"--service",  sides_.at(side).service, "--authority",   folder_ / "service/certificate.pem",
+          "--identity", identity,                "--secret-file", folder_ / "secrets" / identity};
+}
+
+std::vector<std::string> Facility::joined(std::vector<std::string> words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
 }
 
 void Facility::start(const std::string& name, const std::string& side, std::vector<std::string> arguments,
@@ -278,18 +280,33 @@ void Facility::start(const std::string& name, const std::string& side, std::vect
 void Facility::start_agents() {
   for (auto& [name, side] : sides_) {
     identity(name, {"transfer.agent"});
-    std::vector<std::string> arguments{"agent",     "start",
-                                       "--root",    folder_ / name,
-                                       "--folder",  folder_ / ("agent-" + name),
-                                       "--address", side.address,
-                                       "--port",    std::to_string(side.agent_port),
-                                       "--url",     url_of(side.to_agent->port())};
-    const auto service = service_options(name, name);
-    arguments.insert(arguments.end(), service.begin(), service.end());
+    const auto arguments = joined(
+        {"agent", "start", "--root", folder_ / name, "--folder", folder_ / ("agent-" + name), "--issuer", kIssuer,
+         "--address", side.address, "--port", std::to_string(side.agent_port), "--url", url_of(side.to_agent->port())},
+        service_options(name, name));
     start("agent-" + name, name, arguments, admin_);
   }
   const auto known = [&] { return call("GET", "/api/v1/places").at("places").size() == 2; };
   if (!becomes(known, 60s)) throw std::runtime_error("the agents do not register");
+}
+
+void Facility::start_endpoint(const std::vector<std::string>& options) {
+  identity("endpoint", {"compute.endpoint"});
+  start("endpoint", "cluster",
+        joined(joined({"endpoint", "start", "--name", "cluster", "--root", folder_ / "cluster", "--folder",
+                       folder_ / "endpoint"},
+                      service_options("cluster", "endpoint")),
+               options),
+        admin_);
+  const auto known = [&] { return !call("GET", "/api/v1/endpoints").at("endpoints").empty(); };
+  if (!becomes(known, 60s)) throw std::runtime_error("the endpoint does not register");
+}
+
+void Facility::start_watch(const fs::path& flow, const json& input) {
+  start("watch", "beamline",
+        {"watch", root("beamline"), "--flow", flow, "--input", input.dump(), "--marker", "complete", "--quiet", "0",
+         "--rescan", "2", "--state", folder_ / "watch.db", "--service", sides_.at("beamline").service},
+        user_);
 }
 
 }  // namespace farfield::chaos

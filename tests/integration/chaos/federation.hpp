@@ -37,6 +37,10 @@ public:
 
   /// The agents, and waits until the service knows their places.
   void start_agents();
+  /// The cluster's endpoint, with `options` of `farfield endpoint start` besides those that every one needs.
+  void start_endpoint(const std::vector<std::string>& options);
+  /// The beamline's watcher: a run of `flow` for each scan that holds a file named "complete". `input`: see --input.
+  void start_watch(const std::filesystem::path& flow, const nlohmann::json& input);
 
   Supervisor& supervisor() { return *supervisor_; }
   /// Between each side and the service, and between the service and each agent.
@@ -71,6 +75,7 @@ private:
   std::string token(const Person& person);
   std::filesystem::path identity(const std::string& name, const std::vector<std::string>& scopes);
   std::vector<std::string> service_options(const std::string& side, const std::string& identity) const;
+  static std::vector<std::string> joined(std::vector<std::string> words, const std::vector<std::string>& more);
   void start(const std::string& name, const std::string& side, std::vector<std::string> arguments,
              const Person& person);
 
