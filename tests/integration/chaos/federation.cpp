@@ -260,8 +260,10 @@ fs::path Facility::identity(const std::string& name, const std::vector<std::stri
 
 /// What agents and endpoints are told of the service.
 std::vector<std::string> Facility::service_options(const std::string& side, const std::string& identity) const {
-  return {"--service",  sides_.at(side).service, "--authority",   folder_ / "service/certificate.pem",
-          "--identity", identity,                "--secret-file", folder_ / "secrets" / identity};
+  return {"--service",     sides_.at(side).service,
+          "--authority",   folder_ / "service/certificate.pem",
+          "--identity",    identity,
+          "--secret-file", folder_ / "secrets" / identity};
 }
 
 std::vector<std::string> Facility::joined(std::vector<std::string> words, const std::vector<std::string>& more) {
