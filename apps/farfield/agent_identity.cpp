@@ -27,7 +27,9 @@ std::string ServiceIdentity::token() {
   const std::lock_guard lock(mutex_);
   const double now_s = core::SteadyClock().now_s();
   if (!token_.empty() && now_s < good_until_s_) return token_;
-  net::Client client(remote_.origin, {.trust = {.authorities = remote_.authority}});
+  net::ClientOptions options{.trust = {.authorities = remote_.authority}};
+  options.idle_timeout_s = 10;  // who stops the daemon waits for this
+  net::Client client(remote_.origin, options);
   const auto response = client.send(
       {.method = "POST",
        .target = "/oauth/token",

@@ -182,7 +182,8 @@ json wait_for(RemoteService& service, const std::string& id, const Session& sess
       parser.write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     }
     net::EventParser parser;
-  } sink([&](const net::Event& event) {
+  };
+  const auto heard = [&](const net::Event& event) {
     json transfer = json::parse(event.data, nullptr, false);
     if (!transfer.is_object()) return;
     if (event.name == "ended") last = std::move(transfer);
@@ -193,10 +194,11 @@ json wait_for(RemoteService& service, const std::string& id, const Session& sess
         fmt::print(stderr, "{} of {} files\n", number(transfer["progress"], "files_copied"),
                    number(transfer["progress"], "files_found"));
     }
-  });
+  };
   double patience_s = 0.5;
   while (last.is_null()) {
     try {
+      Sink sink(heard);  // anew: what a cut left behind is no part of the next stream
       service.follow(of_transfer(id) + "/events", sink, session.stop);
       patience_s = 0.5;
     } catch (const Error& e) {

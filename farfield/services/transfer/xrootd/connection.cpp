@@ -5,6 +5,7 @@
 #include <XProtocol/XProtocol.hh>
 #include <XrdCl/XrdClDefaultEnv.hh>
 #include <algorithm>
+#include <cstdlib>
 #include <mutex>
 #include <string_view>
 
@@ -79,7 +80,8 @@ Entry entry_from(std::string name, const XrdCl::StatInfo& info) {
   entry.version = {static_cast<Index>(info.GetSize()), static_cast<std::int64_t>(info.GetModTime()) * kNanoseconds,
                    info.GetId()};
   // Servers before version 5 tell no mode.
-  if (info.ExtendedFormat()) entry.mode = static_cast<unsigned>(std::stoul(info.GetModeAsString(), nullptr, 8)) & 0777U;
+  if (info.ExtendedFormat())
+    entry.mode = static_cast<unsigned>(std::strtoul(info.GetModeAsString().c_str(), nullptr, 8)) & 0777U;
   return entry;
 }
 
