@@ -25,6 +25,7 @@ Command transfer_cancel_command();
 Command endpoint_start_command();
 Command serve_command();
 Command watch_command();
+Command up_command();
 Command login_command();
 Command logout_command();
 Command whoami_command();

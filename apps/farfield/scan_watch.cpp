@@ -59,6 +59,22 @@ void fill(json& value, const std::map<std::string, std::string>& words) {
   }
 }
 
+/// Empty for a scan that is a file itself.
+std::string largest_file(const fs::path& scan) {
+  std::string name;
+  std::uintmax_t most = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(scan, error), end; !error && at != end; at.increment(error)) {
+    std::error_code gone;
+    const bool is_file = at->is_regular_file(gone) && !at->is_symlink(gone);
+    const auto size = is_file ? at->file_size(gone) : 0;
+    if (!is_file || gone || (!name.empty() && size <= most)) continue;
+    most = size;
+    name = fs::relative(at->path(), scan, gone).string();
+  }
+  return name;
+}
+
 std::string text(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 json parsed(const std::string& body) {
@@ -103,9 +119,10 @@ std::string run_input(const std::string& given, const watch::Scan& scan, const s
   if (!input.is_object()) throw Error(ErrorCode::invalid_argument, "the input of runs must be a JSON object");
   const std::string before = inside.empty() || inside.ends_with('/') ? inside : inside + "/";
   const std::string id = std::to_string(scan.id), path = before + "input/" + scan.name, result = before + "recon/" + id;
-  fill(input, {{"{id}", id}, {"{name}", scan.name}, {"{path}", path}, {"{result}", result}});
+  const std::string file = largest_file(scan.path);
+  fill(input, {{"{id}", id}, {"{name}", scan.name}, {"{path}", path}, {"{result}", result}, {"{file}", file}});
   if (!input.contains("scan"))
-    input["scan"] = {{"id", scan.id}, {"name", scan.name}, {"path", path}, {"result", result}};
+    input["scan"] = {{"id", scan.id}, {"name", scan.name}, {"path", path}, {"result", result}, {"file", file}};
   return text(input);
 }
 
@@ -138,8 +155,9 @@ const core::BoundSchema<ScanWatchOptions>& watch_schema() {
     core::BoundSchema<O> s;
     s.add("flow", &O::flow, "what each scan starts: id of a flow, or a file, which is deployed", {.group = "Runs"});
     s.add("input", &O::input,
-          "of each run: JSON object or a file with one, in whose texts {id}, {name}, {path} and {result} stand for the "
-          "scan's number, its name, input/NAME and recon/NUMBER; \"scan\" with all of them is added",
+          "of each run: JSON object or a file with one, in whose texts {id}, {name}, {path}, {result} and {file} stand "
+          "for the scan's number, its name, input/NAME, recon/NUMBER and its largest file; \"scan\" with all of them "
+          "is added",
           {.group = "Runs"});
     s.add("tags", &O::tags, "of each run besides the scan's name, between commas", {.group = "Runs"});
     s.add("inside", &O::inside, "where PREFIX is inside the root that the agent exports; none: it is the root",

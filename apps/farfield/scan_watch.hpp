@@ -34,9 +34,9 @@ struct ScanWatchOptions {
 };
 const core::BoundSchema<ScanWatchOptions>& watch_schema();
 
-/// `text`, a JSON object, with {id}, {name}, {path} (input/scan100) and {result} (recon/100) replaced in all its
-/// strings; and, where it has none, the member "scan": {"id", "name", "path", "result"}. Paths begin with `inside`.
-/// Throws `invalid_argument`.
+/// `text`, a JSON object, with {id}, {name}, {path} (input/scan100), {result} (recon/100) and {file} (the scan's
+/// largest file, seen from its folder) replaced in all its strings; and, where it has none, the member "scan": {"id",
+/// "name", "path", "result", "file"}. Path and result begin with `inside`. Throws `invalid_argument`.
 std::string run_input(const std::string& text, const services::watch::Scan& scan, const std::string& inside);
 
 /// Whether the HDF5 files of a scan hold at least `frames` frames (the first axis of `dataset`, over all files). A file

@@ -25,11 +25,18 @@ TEST(RunInput, FillsInTheScan) {
   services::watch::Scan scan;
   scan.id = 100;
   scan.name = "flyscan100";
+  const core::testing::TemporaryFolder folder;
+  scan.path = folder / scan.name;
+  fs::create_directories(scan.path / "raw");
+  std::ofstream(scan.path / "raw/frames.h5") << "many frames";
+  std::ofstream(scan.path / "notes") << "few";
   const auto input = json::parse(run_input(
-      R"({"input": {"local": "{path}", "back": ["x/{result}/{id}"], "n": 1}, "{id}": "{unknown}"})", scan, "data"));
+      R"({"input": {"local": "{path}", "back": ["x/{result}/{id}"], "n": 1, "file": "{file}"}, "{id}": "{unknown}"})",
+      scan, "data"));
   EXPECT_EQ(input["input"]["local"], "data/input/flyscan100");
   EXPECT_EQ(input["input"]["back"][0], "x/data/recon/100/100");
   EXPECT_EQ(input["input"]["n"], 1);
+  EXPECT_EQ(input["input"]["file"], "raw/frames.h5");
   EXPECT_EQ(input["{id}"], "{unknown}");
   EXPECT_EQ(input["scan"]["id"], 100);
   EXPECT_EQ(json::parse(run_input(R"({"scan": "mine"})", scan, ""))["scan"], "mine");

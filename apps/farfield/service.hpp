@@ -64,5 +64,7 @@ private:
 
 /// api/openapi.yaml as it was when this was built.
 extern const char* const kOpenApi;
+/// examples/flows/ptychography.json, the same.
+extern const char* const kExampleFlow;
 
 }  // namespace farfield::apps
