@@ -184,6 +184,8 @@ Up::Up(const UpOptions& options, const core::Clock& clock, std::function<void(co
 Up::~Up() {
   if (!state_) return;
   state_->watch.reset();
+  // Workers keep a checkpoint of what runs, and leave with it.
+  if (state_->endpoint) (void)state_->endpoint->endpoint().end_blocks(kGrace_s);
   state_->endpoint.reset();
   // Transfers under way end before the agents that they speak to.
   if (state_->service) state_->service->stop(kGrace_s);

@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <thread>
 #include <unordered_map>
@@ -97,6 +98,8 @@ public:
     script(
         "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET bytea_output = 'hex'; "
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'");
+    // The server, too, notices in seconds that its client vanished: until then a transaction may stay in progress.
+    script("SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3");
     if (!writer) script("SET default_transaction_read_only = on");
   }
 
@@ -153,6 +156,8 @@ public:
   std::string transaction_id() const override { return transaction_id_; }
 
   bool committed(const std::string& transaction_id) override {
+    // Whoever asks looks now and then whether it still wants to know, and asks again.
+    const auto last_look = std::chrono::steady_clock::now() + std::chrono::seconds(2);
     while (true) {
       Rows status;
       const Value id = transaction_id;
@@ -168,6 +173,9 @@ public:
         throw Error(ErrorCode::internal, fmt::format("PostgreSQL forgot transaction {}", transaction_id)).at(where_);
       if (*text != "in progress") return *text == "committed";
       // The server has not yet noticed that our connection is gone, or is still committing.
+      if (std::chrono::steady_clock::now() >= last_look)
+        throw Error(ErrorCode::unavailable, fmt::format("transaction {} is still in progress", transaction_id))
+            .at(where_);
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   }

@@ -1,0 +1,68 @@
+// farfield up, as a newcomer uses it: a scan appears, its pictures come back, Ctrl-C ends all of it.
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+
+#include "farfield/core/testing.hpp"
+#include "tests/domain/program/process.hpp"
+
+namespace farfield::testing_program {
+namespace {
+namespace fs = std::filesystem;
+
+/// The first of three in a row at which nobody listens.
+int free_ports() {
+  const auto is_free = [](int port) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in name{};
+    name.sin_family = AF_INET;
+    name.sin_port = htons(static_cast<std::uint16_t>(port));
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const bool free = ::bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0;
+    ::close(fd);
+    return free;
+  };
+  for (int port = 22000 + ::getpid() % 8000; port < 32000; port += 3)
+    if (is_free(port) && is_free(port + 1) && is_free(port + 2)) return port;
+  return 0;
+}
+
+TEST(Up, AScanGoesThereAndItsPicturesComeBack) {
+  const core::testing::TemporaryFolder folder;
+  const fs::path up = folder / "up";
+  ASSERT_EQ(farfield({"ptychography", "simulate", "--out", (folder / "frames.cxi").string(), "--shape", "64",
+                      "--patterns", "60", "--seed", "3"})
+                .exit_code,
+            0);
+  bool dropped = false, stopped = false;
+  RunOptions options;
+  options.environment = {{"HOME", folder / "home"}, {"XDG_CONFIG_HOME", ""}, {"XDG_STATE_HOME", ""}};
+  options.on_output = [&](Running& running, const std::string& out, const std::string& err) {
+    if (!dropped && out.find('\n') != std::string::npos) {  // the token: all is there
+      fs::create_directories(folder / "scan7");
+      fs::rename(folder / "frames.cxi", folder / "scan7/frames.cxi");
+      fs::rename(folder / "scan7", up / "beamline/input/scan7");
+      dropped = true;
+    }
+    if (!stopped && (err.find("scan7: done") != std::string::npos || err.find("scan7: FAILED") != std::string::npos)) {
+      stopped = true;
+      running.send(SIGTERM);
+    }
+  };
+  const auto ran = farfield({"up", "--folder", up.string(), "--port", std::to_string(free_ports()), "--iterations", "2",
+                             "--quiet", "0.5", "--threads", "1"},
+                            options);
+  EXPECT_EQ(ran.exit_code, 0) << ran.err;
+  EXPECT_TRUE(stopped) << ran.err;
+  EXPECT_TRUE(fs::exists(up / "beamline/recon/7/object_phase.png")) << ran.err;
+  EXPECT_TRUE(fs::exists(up / "cluster/2026-1-Example-1/input/7/frames.cxi"));
+  EXPECT_TRUE(fs::exists(folder / "home/.config/farfield/credentials.json"));
+}
+}  // namespace
+}  // namespace farfield::testing_program
