@@ -47,7 +47,9 @@ Finished farfield(const std::vector<std::string>& arguments, const RunOptions& o
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables;
   for (char** v = environ; *v != nullptr; ++v)
-    if (std::string_view(*v).substr(0, 9) != "FARFIELD_") variables.emplace_back(*v);
+    if (const std::string one = *v;
+        !one.starts_with("FARFIELD_") && !options.environment.contains(one.substr(0, one.find('='))))
+      variables.push_back(one);
   for (const auto& [name, value] : options.environment) variables.push_back(name + "=" + value);
 
   Pipe out, err;
