@@ -1,7 +1,6 @@
 // farfield events dump|count|index: single files of LCLS-II data.
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <map>
 #include <nlohmann/json.hpp>

@@ -62,7 +62,7 @@ TEST(GainCorrection, RefusesOtherShapes) {
 
 template <class T>
 std::vector<T> read(const std::filesystem::path& path) {
-  std::vector<T> out(512 * 1024);
+  std::vector<T> out(std::size_t{512} * 1024);
   std::ifstream in(path, std::ios::binary);
   in.read(reinterpret_cast<char*>(out.data()), static_cast<std::streamsize>(out.size() * sizeof(T)));
   EXPECT_TRUE(in) << path;

@@ -11,7 +11,7 @@ using core::Result;
 namespace {
 // Real files have two levels; a chain of containers without end must not exhaust the stack.
 constexpr int kDeepest = 16;
-constexpr std::size_t kShapeBytes = 4 * kMaxRank;
+constexpr std::size_t kShapeBytes = sizeof(std::array<std::uint32_t, kMaxRank>);
 
 // Calls take(container, bytes) for each container in `bytes`; false from it, or one that does not fit, ends the walk.
 template <class F>

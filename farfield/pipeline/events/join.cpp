@@ -8,7 +8,6 @@
 
 namespace farfield::pipeline::events {
 
-using io::xtc2::Header;
 using io::xtc2::kHeaderBytes;
 using io::xtc2::Transition;
 
