@@ -63,8 +63,8 @@ int register_function(const Arguments& arguments, const Session& session) {
 
 int list(const Arguments& arguments, const Session& session) {
   const auto options = compute_options(arguments);
-  for (const json& f :
-       parse_answer(compute_service(options).call("GET", "/api/v1/functions", {}, session.stop)).at("functions")) {
+  const json answer = parse_answer(compute_service(options).call("GET", "/api/v1/functions", {}, session.stop));
+  for (const json& f : answer.at("functions")) {
     if (options.json) print_function(f, options);
     else
       fmt::print("{:<40} {:<8} {:<20} {}\n", fmt::format("{}@{}", f.value("name", ""), f.value("version", 0)),

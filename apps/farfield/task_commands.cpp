@@ -164,7 +164,8 @@ int list(const Arguments& arguments, const Session& session) {
   const auto common = compute_options(arguments);
   std::string target = fmt::format("/api/v1/tasks?limit={}", options.limit);
   if (!options.experiment.empty()) target += "&experiment=" + segment(options.experiment);
-  for (const json& task : parse_answer(compute_service(common).call("GET", target, {}, session.stop)).at("tasks")) {
+  const json answer = parse_answer(compute_service(common).call("GET", target, {}, session.stop));
+  for (const json& task : answer.at("tasks")) {
     const json request = task.value("request", json::object());
     if (common.json) print_task(task, common);
     else

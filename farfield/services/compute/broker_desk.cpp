@@ -29,7 +29,8 @@ std::string misfit(const TaskRequest& request, const Capacity& c) {
   if (r.gpu_slots > c.gpu_slots)
     return fmt::format("needs {} GPU slots, a node of endpoint {} has {}", r.gpu_slots, request.endpoint, c.gpu_slots);
   if (r.walltime_s > c.longest_s)
-    return fmt::format("needs {} s, endpoint {} has at most {} s left", r.walltime_s, request.endpoint, c.longest_s);
+    return fmt::format("needs {:.0f} s, endpoint {} has at most {:.0f} s left", r.walltime_s, request.endpoint,
+                       c.longest_s);
   return {};
 }
 }  // namespace
