@@ -10,11 +10,14 @@
 #include <random>
 
 #include "farfield/core/testing.hpp"
+#include "farfield/services/compute/testing_slurm.hpp"
+#include "farfield/store/testing.hpp"
 #include "tests/integration/chaos/federation.hpp"
 
 namespace farfield::chaos {
 namespace {
 namespace fs = std::filesystem;
+namespace compute_testing = services::compute::testing;
 using namespace std::chrono_literals;
 using nlohmann::json;
 
@@ -24,7 +27,8 @@ struct Size {
 };
 
 /// FARFIELD_LONG: what the long form takes. FARFIELD_CHAOS_SEED: the accidents of a run that went wrong, again.
-Size size() { return std::getenv("FARFIELD_LONG") != nullptr ? Size{168, 100, 3600s} : Size{16, 10, 240s}; }
+bool long_form() { return std::getenv("FARFIELD_LONG") != nullptr; }
+Size size() { return long_form() ? Size{168, 100, 3600s} : Size{16, 10, 240s}; }
 std::uint64_t seed() {
   const char* given = std::getenv("FARFIELD_CHAOS_SEED");
   return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
@@ -112,6 +116,9 @@ protected:
       }
       case 1:
       case 2: return kill_worker(facility);
+      case 3:
+        if (database_) return kill_database(facility);
+        [[fallthrough]];
       default: {
         const auto& victim = victims[static_cast<std::size_t>(pick(0, std::ssize(victims) - 1))];
         if (!facility.supervisor().kill(victim, pause)) return false;
@@ -119,6 +126,14 @@ protected:
         return true;
       }
     }
+  }
+  /// As if its machine had lost power; it comes back a moment later.
+  bool kill_database(Facility& facility) {
+    database_->stop("immediate");
+    facility.supervisor().tend_for(std::chrono::milliseconds(pick(0, 3000)));
+    if (!database_->start()) throw std::runtime_error("the database does not start again");
+    killed_.emplace_back("database");
+    return true;
   }
   /// A worker, or what starts and keeps a node's workers.
   bool kill_worker(Facility& facility) {
@@ -137,6 +152,7 @@ protected:
 
   /// Sets it up, lets scans come while things go wrong, waits for the runs and draws up the account.
   void survive(const Size& size, const FacilityOptions& options);
+  void start_endpoint(Facility& facility) const;
 
   std::vector<LoggedRun> read_runs(Facility& facility) {
     std::vector<LoggedRun> out;
@@ -173,7 +189,23 @@ protected:
   const std::uint64_t seed_ = seed();
   std::mt19937_64 random_{seed_};
   std::vector<std::string> scans_, killed_;
+  std::unique_ptr<store::testing::PostgresServer> database_;  ///< null: SQLite
+  bool slurm_ = false;
 };
+
+void Chaos::start_endpoint(Facility& facility) const {
+  std::vector<std::string> options{"--init-blocks", "1", "--max-blocks", "2", "--workers", "2", "--poll", "0.5"};
+  std::map<std::string, std::string> environment;
+  if (slurm_) {
+    // Started here, so that the workers of its jobs are the supervisor's offspring, too.
+    std::string why;
+    const auto* cluster = compute_testing::SlurmCluster::get(why);
+    if (cluster == nullptr) throw std::runtime_error("no Slurm: " + why);
+    environment = cluster->environment();
+    options.insert(options.end(), {"--provider", "slurm", "--partition", "realtime"});
+  }
+  facility.start_endpoint(options, environment);
+}
 
 void Chaos::survive(const Size& size, const FacilityOptions& options) {
   const auto [count, kills, limit] = size;
@@ -181,7 +213,7 @@ void Chaos::survive(const Size& size, const FacilityOptions& options) {
   Facility facility(folder_ / "facility", options);
   make_scans(facility, count);
   facility.start_agents();
-  facility.start_endpoint({"--init-blocks", "1", "--max-blocks", "2", "--workers", "2", "--poll", "0.5"});
+  start_endpoint(facility);
   facility.call("POST", "/api/v1/functions",
                 {{"name", "record"},
                  {"kind", "command"},
@@ -236,7 +268,17 @@ void Chaos::survive(const Size& size, const FacilityOptions& options) {
   }
 }
 
-TEST_F(Chaos, EveryScanComesBack) { survive(size(), {.program = FARFIELD_PROGRAM, .seed = seed_}); }
+// The long form: PostgreSQL, which is killed, too, and Slurm.
+TEST_F(Chaos, EveryScanComesBack) {
+  FacilityOptions options{.program = FARFIELD_PROGRAM, .seed = seed_};
+  if (long_form()) {
+    database_ = std::make_unique<store::testing::PostgresServer>();
+    if (!database_->running()) FARFIELD_SKIP(database_->why_not());
+    options.database = database_->address();
+    slurm_ = true;
+  }
+  survive(size(), options);
+}
 
 TEST_F(Chaos, BetweenTwoSites) {
   const Sites sites;

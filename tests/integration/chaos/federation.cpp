@@ -272,11 +272,13 @@ std::vector<std::string> Facility::joined(std::vector<std::string> words, const 
 }
 
 void Facility::start(const std::string& name, const std::string& side, std::vector<std::string> arguments,
-                     const Person& person) {
+                     const Person& person, const std::map<std::string, std::string>& more) {
   arguments.insert(arguments.begin(), options_.program);
   if (options_.sites != nullptr)
     arguments.insert(arguments.begin(), {"/sbin/ip", "netns", "exec", options_.sites->name(side)});
-  supervisor_->start({name, std::move(arguments), environment(person)});
+  auto variables = environment(person);
+  variables.insert(more.begin(), more.end());
+  supervisor_->start({name, std::move(arguments), std::move(variables)});
 }
 
 void Facility::start_agents() {
@@ -292,14 +294,14 @@ void Facility::start_agents() {
   if (!becomes(known, 60s)) throw std::runtime_error("the agents do not register");
 }
 
-void Facility::start_endpoint(const std::vector<std::string>& options) {
+void Facility::start_endpoint(const std::vector<std::string>& options, const std::map<std::string, std::string>& more) {
   identity("endpoint", {"compute.endpoint"});
   start("endpoint", "cluster",
         joined(joined({"endpoint", "start", "--name", "cluster", "--root", folder_ / "cluster", "--folder",
                        folder_ / "endpoint"},
                       service_options("cluster", "endpoint")),
                options),
-        admin_);
+        admin_, more);
   const auto known = [&] { return !call("GET", "/api/v1/endpoints").at("endpoints").empty(); };
   if (!becomes(known, 60s)) throw std::runtime_error("the endpoint does not register");
 }

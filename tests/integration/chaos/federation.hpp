@@ -38,7 +38,7 @@ public:
   /// The agents, and waits until the service knows their places.
   void start_agents();
   /// The cluster's endpoint, with `options` of `farfield endpoint start` besides those that every one needs.
-  void start_endpoint(const std::vector<std::string>& options);
+  void start_endpoint(const std::vector<std::string>& options, const std::map<std::string, std::string>& environment);
   /// The beamline's watcher: a run of `flow` for each scan that holds a file named "complete". `input`: see --input.
   void start_watch(const std::filesystem::path& flow, const nlohmann::json& input);
 
@@ -76,8 +76,8 @@ private:
   std::filesystem::path identity(const std::string& name, const std::vector<std::string>& scopes);
   std::vector<std::string> service_options(const std::string& side, const std::string& identity) const;
   static std::vector<std::string> joined(std::vector<std::string> words, const std::vector<std::string>& more);
-  void start(const std::string& name, const std::string& side, std::vector<std::string> arguments,
-             const Person& person);
+  void start(const std::string& name, const std::string& side, std::vector<std::string> arguments, const Person& person,
+             const std::map<std::string, std::string>& more = {});
 
   std::filesystem::path folder_;
   FacilityOptions options_;
