@@ -14,6 +14,7 @@
 #include "farfield/services/compute/command.hpp"
 #include "farfield/services/compute/confine.hpp"
 #include "farfield/services/compute/testing_endpoint.hpp"
+#include "farfield/services/compute/testing_slurm.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -224,6 +225,36 @@ TEST_F(TasksOfTheProgram, SeveralRanksShareATask) {
   ASSERT_EQ(end.ending, compute::Ending::done) << end.problem;
   EXPECT_EQ(io::read_product((root() / "recon/result.cxi").string()).provenance.at("ranks"), "2");
   EXPECT_TRUE(json::parse(end.output).contains("metrics"));
+}
+
+TEST_F(TasksOfTheProgram, RanksOfATaskAreSpreadOverTheNodesOfItsBlock) {
+  if (version_text().find("MPI on") == std::string::npos) FARFIELD_SKIP("built without MPI (FARFIELD_WITH_MPI)");
+  std::string why;
+  const auto* cluster = compute::testing::SlurmCluster::get(why);
+  if (cluster == nullptr) FARFIELD_SKIP(why);
+  ASSERT_EQ(run("t1", "farfield.ptychography.simulate", {{"out", "scan.cxi"}, {"shape", 64}, {"patterns", 60}}).ending,
+            compute::Ending::done);
+  ASSERT_TRUE(endpoint_->end_blocks(60));
+  endpoint_.reset();
+  options_.scaling.nodes_per_block = 2;
+  options_.normal.cores = 4;
+  // Two nodes on one machine: shared memory would take them for one.
+  options_.normal.environment.erase("OMPI_MCA_btl");
+  options_.normal.environment["FARFIELD_MPIRUN"] =
+      "mpirun --mca btl self,tcp --mca btl_tcp_if_include lo --bind-to none";
+  const std::string config = cluster->environment().at("SLURM_CONF");
+  options_.readable.push_back(fs::path(config).parent_path().string());
+  endpoint_ =
+      std::make_unique<compute::Endpoint>(options_, compute::make_slurm_blocks({"", cluster->environment(), 60}));
+  compute::Assignment a =
+      task("t2", "farfield.ptychography.reconstruct", {{"inputs", {"scan.cxi"}}, {"out", "recon"}, {"iterations", 3}});
+  a.request.resources.ranks = 4;
+  a.request.resources.nodes = 2;
+  const auto end = run(a);
+  std::string said;
+  for (const std::string& line : service_.log()) said += line + "\n";
+  ASSERT_EQ(end.ending, compute::Ending::done) << end.problem << said;
+  EXPECT_EQ(io::read_product((root() / "recon/result.cxi").string()).provenance.at("ranks"), "4");
 }
 
 TEST(TaskTemplate, MembersPathsAndBraces) {

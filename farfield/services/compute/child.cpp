@@ -47,7 +47,7 @@ std::string found(const ChildProgram& program) {
   const std::string folders = path == program.environment.end() ? "/usr/bin:/bin" : path->second;
   for (std::size_t begin = 0; begin <= folders.size();) {
     const std::size_t end = std::min(folders.find(':', begin), folders.size());
-    const std::string candidate = folders.substr(begin, end - begin) + "/" + name;
+    const std::string candidate = fmt::format("{}/{}", std::string_view(folders).substr(begin, end - begin), name);
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
     begin = end + 1;
   }
