@@ -387,10 +387,12 @@ void Broker::register_endpoint(const std::string& name, const std::string& owner
 std::vector<EndpointStatus> Broker::endpoints() const {
   const std::lock_guard lock(state_->mutex);
   std::vector<EndpointStatus> out;
-  for (const auto& [name, e] : state_->endpoints)
-    out.push_back(EndpointStatus{name, e.record.owner, e.line != nullptr, e.since_s, e.capacity, e.record.program,
-                                 static_cast<long long>(e.ready.size() + e.held.size()),
-                                 static_cast<long long>(e.there.size())});
+  for (const auto& [name, e] : state_->endpoints) {
+    EndpointStatus status{name, e.record.owner, e.line != nullptr, e.since_s, e.capacity, e.record.program};
+    status.queued = static_cast<long long>(e.ready.size() + e.held.size());
+    status.placed = static_cast<long long>(e.there.size());
+    out.push_back(std::move(status));
+  }
   return out;
 }
 
