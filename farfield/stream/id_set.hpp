@@ -34,6 +34,10 @@ public:
     }
     return true;
   }
+  bool contains(std::int64_t id) const {
+    const auto after = ranges_.upper_bound(id);
+    return after != ranges_.begin() && id < std::prev(after)->second;
+  }
   std::int64_t size() const { return size_; }
 
 private:

@@ -35,7 +35,8 @@ std::optional<double> positive(const Scalars& scalars, const std::string& name) 
 }
 
 void keep(const Scalars& scalars, model::Acquisition& acquisition) {
-  for (const auto& [name, value] : scalars)
+  for (const auto& [name, value] : scalars) {
+    if (name.empty() || name == "." || name == "..") continue;  // no names in a file
     acquisition.metadata.emplace(name, std::visit(
                                            [](const auto& v) -> std::string {
                                              if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string>)
@@ -43,6 +44,7 @@ void keep(const Scalars& scalars, model::Acquisition& acquisition) {
                                              else return fmt::format("{}", v);
                                            },
                                            value));
+  }
 }
 
 bool read_own_words(const std::string& text, model::Acquisition& a) {

@@ -99,15 +99,33 @@ bool SeriesReceiver::is_over(const SeriesId& id) const {
   return std::find(over_.begin(), over_.end(), id) != over_.end();
 }
 
+ReceiverCounts SeriesReceiver::counts() const {
+  const std::lock_guard lock(counting_);
+  return counts_;
+}
+
+void SeriesReceiver::count_stray() {
+  const std::lock_guard lock(counting_);
+  ++counts_.strays;
+}
+
 FeedOutcome SeriesReceiver::receive(Held& held, milliseconds limit, std::stop_token stop) {
   if (!pending_.empty()) {
     held = std::move(pending_.front());
     pending_.pop_front();
     return FeedOutcome::message;
   }
+  const auto count = [&](Index bytes) {
+    const std::lock_guard lock(counting_);
+    ++counts_.messages;
+    counts_.bytes += bytes;
+  };
   const auto unreadable = [&](const Error& e) {
-    ++counts_.unreadable;
-    counts_.last_unreadable = e.what();
+    {
+      const std::lock_guard lock(counting_);
+      ++counts_.unreadable;
+      counts_.last_unreadable = e.what();
+    }
     core::log(core::LogLevel::warning, "message_unreadable", {{"from", feed_.name()}, {"reason", e.what()}});
   };
   // A flood of messages that cannot be read must not keep the caller from looking around.
@@ -117,16 +135,14 @@ FeedOutcome SeriesReceiver::receive(Held& held, milliseconds limit, std::stop_to
       if (outcome != FeedOutcome::message) return outcome;
     } catch (const Error& e) {
       if (e.code() != ErrorCode::corrupt_data) throw;
-      ++counts_.messages;
+      count(0);
       unreadable(e);
       continue;
     }
-    ++counts_.messages;
-    counts_.bytes += held.envelope.bytes();
+    count(held.envelope.bytes());
     auto message = parse(held.envelope.parts);
     if (message) {
       held.message = std::move(*message);
-      if (options_.tap) options_.tap(held.envelope, held.message);
       return FeedOutcome::message;
     }
     unreadable(message.error());
@@ -165,7 +181,7 @@ std::unique_ptr<Series> SeriesReceiver::next(std::stop_token stop) {
       continue;
     }
     if (is_over(id)) {
-      ++counts_.strays;
+      count_stray();
       continue;
     }
     if (!series || series->id_ != id) begin(id, "");  // joined after its start
@@ -280,7 +296,7 @@ bool Series::take(Held held, std::vector<Held>& images, model::FrameBatch& batch
     }
     return true;
   } else if (receiver_.is_over(id)) {
-    ++receiver_.counts_.strays;
+    receiver_.count_stray();
     return true;
   }
   receiver_.pending_.push_front(std::move(held));
@@ -313,6 +329,13 @@ bool Series::next(std::stop_token stop, const std::function<void(const model::Fr
   else if (!ended_s_ && outcome == FeedOutcome::timeout && now_s() - last_message_s_ >= receiver_.options_.silence_s)
     finish(SeriesState::silent);
   return state_ == SeriesState::running;
+}
+
+/// Of the bytes of a message, and of what was put together from its pieces.
+std::shared_ptr<const void> Series::owner_of(const Held& held) {
+  if (!held.message.storage) return held.envelope.owner;
+  return std::make_shared<std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>>(held.envelope.owner,
+                                                                                               held.message.storage);
 }
 
 void Series::unpack(const std::vector<Held>& images, model::FrameBatch& batch) {
@@ -348,6 +371,7 @@ void Series::unpack(const std::vector<Held>& images, model::FrameBatch& batch) {
       batch.bad.emplace_back(image.frame, wrong[i]);
       continue;
     }
+    if (receiver_.options_.tap) receiver_.options_.tap(image.frame, *pixels_of(image), owner_of(images[i]));
     batch.frames.push_back({image.frame, {d.dtype, memory.get() + static_cast<Index>(i) * stride, d.ny, d.nx, d.nx}});
     if (!image.values.empty()) batch.values.emplace_back(image.frame, image.values);
   }

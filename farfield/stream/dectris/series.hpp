@@ -6,7 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <set>
+#include <mutex>
 #include <string>
 
 #include "farfield/core/clock.hpp"
@@ -25,8 +25,8 @@ struct SeriesOptions {
   const core::Clock* clock = nullptr;   ///< null: the steady clock
   double silence_s = 60;  ///< a series that nothing came of for so long is over
   double late_s = 1;      ///< images that are still missing may come this long after the end
-  /// Sees every message of a series in order, as it came and as it was understood, before it is unpacked.
-  std::function<void(const Envelope&, const Message&)> tap{};
+  /// Sees each image that is about to be handed out, still packed; `owner` keeps its bytes. For archives.
+  std::function<void(model::FrameId, const PackedPixels&, const std::shared_ptr<const void>& owner)> tap{};
 };
 
 /// How a series came to its end.
@@ -66,6 +66,7 @@ private:
   bool take(Held held, std::vector<Held>& images, model::FrameBatch& batch);
   void unpack(const std::vector<Held>& images, model::FrameBatch& batch);
   const PackedPixels* pixels_of(const SeriesImage& image) const;
+  static std::shared_ptr<const void> owner_of(const Held& held);
   bool all_seen() const;
   void finish(SeriesState state);
   double now_s() const;
@@ -92,7 +93,8 @@ public:
   /// the feed has ended. A series without an image is passed over. Throws `not_found` for a channel that it lacks,
   /// `corrupt_data`, and what the feed throws.
   std::unique_ptr<Series> next(std::stop_token stop);
-  const ReceiverCounts& counts() const { return counts_; }
+  /// Any thread may ask while another one reads.
+  ReceiverCounts counts() const;
 
 private:
   friend class Series;
@@ -101,6 +103,7 @@ private:
   /// The next message that can be read.
   FeedOutcome receive(Held& held, std::chrono::milliseconds limit, std::stop_token stop);
   bool is_over(const SeriesId& id) const;
+  void count_stray();
 
   Feed& feed_;
   SeriesOptions options_;
@@ -108,6 +111,7 @@ private:
   const core::Clock& clock_;
   std::deque<Held> pending_;
   std::deque<SeriesId> over_;  ///< the last few
+  mutable std::mutex counting_;
   ReceiverCounts counts_;
   std::shared_ptr<Buffers> buffers_;
 };

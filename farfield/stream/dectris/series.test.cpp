@@ -245,18 +245,19 @@ TEST_P(Order, AnUnknownChannelIsNamed) {
   }
 }
 
-TEST_P(Order, TheTapSeesEveryMessage) {
-  int starts = 0, images = 0, ends = 0;
-  FedSeries source(series(3, 1), {.tap = [&](const Envelope& envelope, const Message& message) {
-                     EXPECT_FALSE(envelope.parts.empty());
-                     starts += std::holds_alternative<SeriesStart>(message.content) ? 1 : 0;
-                     images += std::holds_alternative<SeriesImage>(message.content) ? 1 : 0;
-                     ends += std::holds_alternative<SeriesEnd>(message.content) ? 1 : 0;
+TEST_P(Order, TheTapSeesEachImagePacked) {
+  const auto expected = scan(DType::u16, 3, 16, 24);
+  std::vector<model::FrameId> seen;
+  FedSeries source(series(3, 1), {.tap = [&](model::FrameId id, const PackedPixels& pixels, const auto& owner) {
+                     EXPECT_NE(owner, nullptr);
+                     EXPECT_EQ(pixels.compression, Compression::bitshuffle_lz4);
+                     std::vector<std::byte> out(static_cast<std::size_t>(pixels.pixels_bytes()));
+                     ASSERT_TRUE(unpack(pixels, out));
+                     EXPECT_EQ(out, expected.frames.at(id));
+                     seen.push_back(id);
                    }});
   drain(source);
-  EXPECT_EQ(starts, 1);
-  EXPECT_EQ(images, 3);
-  EXPECT_EQ(ends, 1);
+  EXPECT_EQ(seen, (Ids{0, 1, 2}));
 }
 
 TEST(IdSet, CountsEachNumberOnce) {
@@ -264,6 +265,10 @@ TEST(IdSet, CountsEachNumberOnce) {
   for (const std::int64_t id : {5, 3, 4, 5, 0, 1, 2, 9, 7, 8, 6, 3, -1}) (void)set.insert(id);
   EXPECT_EQ(set.size(), 11);
   EXPECT_FALSE(set.insert(7));
+  EXPECT_TRUE(set.contains(-1));
+  EXPECT_TRUE(set.contains(9));
+  EXPECT_FALSE(set.contains(-2));
+  EXPECT_FALSE(set.contains(10));
   EXPECT_TRUE(set.insert(10));
 }
 
