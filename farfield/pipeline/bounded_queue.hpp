@@ -30,6 +30,16 @@ public:
     return true;
   }
 
+  /// Does not wait. False: there is no room, or it is closed; `item` is as it was.
+  bool try_push(T& item, core::Index cost) {
+    const std::lock_guard lock(mutex_);
+    if (closed_ || (!items_.empty() && held_ + cost > limit_)) return false;
+    held_ += cost;
+    items_.emplace_back(std::move(item), cost);
+    changed_.notify_all();
+    return true;
+  }
+
   /// Waits for an item. Empty: stopped, or closed and drained.
   std::optional<T> pop(std::stop_token stop = {}) {
     std::unique_lock lock(mutex_);

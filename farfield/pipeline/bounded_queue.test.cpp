@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -60,6 +61,18 @@ TEST(BoundedQueue, StopWakesBothSides) {
   writer.join();
   EXPECT_EQ(queue.try_pop(), 1);
   EXPECT_EQ(queue.try_pop(), std::nullopt);
+}
+
+TEST(BoundedQueue, TryPushDoesNotWaitAndKeepsWhatHasNoRoom) {
+  BoundedQueue<std::string> queue(10);
+  std::string first = "first", second = "second";
+  EXPECT_TRUE(queue.try_push(first, 8));
+  EXPECT_FALSE(queue.try_push(second, 8));
+  EXPECT_EQ(second, "second");
+  EXPECT_EQ(queue.pop(), "first");
+  EXPECT_TRUE(queue.try_push(second, 80)) << "alone, anything fits";
+  queue.close();
+  EXPECT_FALSE(queue.try_push(first, 0));
 }
 
 }  // namespace

@@ -113,6 +113,12 @@ Index Corrector::frame_bytes() const {
   return corrected_.detector.ny * corrected_.detector.nx * core::item_size(corrected_.detector.dtype);
 }
 
+bool Corrector::passes(const model::FrameView& frame) const {
+  const auto& image = frame.image;
+  return !arithmetic_ && !frame.is_sparse() && crop_.ny == ny_ && crop_.nx == nx_ && image.ny == ny_ &&
+         image.nx == nx_ && image.dtype == raw_type_;
+}
+
 Index Corrector::bytes_of(const model::FrameView& frame) const {
   return keeps_sparse(frame) ? static_cast<Index>(frame.sparse.events.size_bytes()) : frame_bytes();
 }

@@ -47,6 +47,8 @@ public:
   /// frame of another shape or type than the scan says. Thread-safe.
   core::AnyImage apply(const core::AnyImage& raw, std::byte* out) const;
 
+  /// Whether apply() would only copy this frame: what is kept alive may be handed on as it is.
+  bool passes(const model::FrameView& frame) const;
   /// Whether a frame comes out sparse.
   bool keeps_sparse(const model::FrameView& frame) const { return sparse_ && !arithmetic_ && frame.is_sparse(); }
   /// Of a frame as it comes out: frame_bytes(), or 8 for each event.

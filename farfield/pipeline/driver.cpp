@@ -59,6 +59,7 @@ public:
         user_(observer),
         recorder_(observer, account),
         options_(options),
+        clock_(clock),
         stop_(stop),
         several_(options.communicator != nullptr && options.communicator->size() > 1),
         corrector_(source.acquisition(), options.corrections),
@@ -69,7 +70,8 @@ public:
     technique_.begin(corrector_.acquisition());
     if (options.resume != nullptr) technique_.restore(*options.resume);
     if (options.preview != nullptr) previews_.emplace(*options.preview);
-    reader_.emplace(source, corrector_, account, options.queue_bytes);
+    reader_.emplace(source, corrector_, account,
+                    ReaderOptions{options.queue_bytes, options.when_full, options.stage_times, &clock});
   }
 
   Outcome run() {
@@ -112,8 +114,17 @@ private:
   }
 
   void feed(Piece piece) {
+    auto* times = options_.stage_times;
+    const double begin_s = times != nullptr ? clock_.now_s() : 0;
     for (const auto& [id, values] : piece.values) technique_.annotate(id, values);
     technique_.push(piece.frames);
+    if (times != nullptr) {
+      const double end_s = clock_.now_s();
+      for (const auto& frame : piece.frames) {
+        times->record(frame.id, kStageQueue, piece.queued_s, begin_s);
+        times->record(frame.id, kStageTechnique, begin_s, end_s);
+      }
+    }
     for (const auto& frame : piece.frames) account_.process(frame.id);
     fed_ = true;
     reader_->recycle(std::move(piece));
@@ -151,6 +162,7 @@ private:
   DriverObserver& user_;
   Recorder recorder_;
   const DriverOptions& options_;
+  const core::Clock& clock_;
   std::stop_token stop_;
   bool several_;
   Corrector corrector_;

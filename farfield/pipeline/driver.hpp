@@ -12,6 +12,7 @@
 #include "farfield/model/frame_source.hpp"
 #include "farfield/pipeline/corrections.hpp"
 #include "farfield/pipeline/frame_account.hpp"
+#include "farfield/pipeline/reader.hpp"
 #include "farfield/technique/technique.hpp"
 
 namespace farfield::pipeline {
@@ -37,6 +38,8 @@ struct DriverOptions {
   bool iterate_while_reading = false;
   /// Frames waiting between reader and technique; the reader waits when they are more.
   Index queue_bytes = Index{32} << 20;
+  WhenFull when_full = WhenFull::block;
+  StageTimesWriter* stage_times = nullptr;  ///< made with kStages; null: the times of the frames are not kept
 
   technique::Source* resume = nullptr;  ///< a checkpoint to go on from
   /// Saves the technique; called between steps every `checkpoint_every_s` (0: never), and when stopped.
