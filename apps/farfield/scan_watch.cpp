@@ -133,7 +133,8 @@ bool has_frames(const std::string& scan, std::int64_t frames, const std::string&
       if (!io::hdf5::File::is_hdf5(file)) return;
       const auto found = io::hdf5::File::open(file).find_dataset(dataset);
       if (found && found->rank() > 0) there += found->shape().front();
-    } catch (const Error&) {  // still being written
+    } catch (const Error&) {
+      return;  // still being written
     }
   };
   std::error_code error;

@@ -187,7 +187,7 @@ private:
     const bool all = std::all_of(action->ends.begin(), action->ends.end(), [](const auto& e) { return e && e->good; });
     if (end->good && !all) return;
     // Details may cost a look elsewhere, and this is whoever tells the news.
-    queue_.add([this, action = action](const std::stop_token&) { conclude(action); });
+    queue_.add([this, held = action](const std::stop_token&) { conclude(held); });
   }
 
   void conclude(const Held& action) {
