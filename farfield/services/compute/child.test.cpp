@@ -12,11 +12,9 @@ namespace {
 using namespace std::chrono_literals;
 using Lines = std::vector<std::string>;
 
-ChildEnd shell(const std::string& script, Lines& lines, const std::stop_token& stop = {},
-               std::chrono::milliseconds grace = 10s) {
-  return run_child(
-      {{"sh", "-c", script}, {{"PATH", "/usr/bin:/bin"}, {"NAME", "value"}}, grace},
-      [&](const std::string& line) { lines.push_back(line); }, stop);
+ChildEnd shell(const std::string& script, Lines& lines) {
+  return run_child({{"sh", "-c", script}, {{"PATH", "/usr/bin:/bin"}, {"NAME", "value"}}, 10s},
+                   [&](const std::string& line) { lines.push_back(line); }, {});
 }
 
 TEST(Child, SaysLinesAndHasOnlyItsEnvironment) {
@@ -56,8 +54,10 @@ TEST(Child, EndsWhenAskedTo) {
 TEST(Child, IsKilledWithItsChildrenWhenItDoesNotListen) {
   Lines lines;
   std::stop_source stop;
-  stop.request_stop();
-  EXPECT_EQ(shell("trap '' TERM; sleep 600 & sleep 600", lines, stop.get_token(), 100ms).exit_code, 137);
+  const ChildEnd end = run_child(
+      {{"sh", "-c", "trap '' TERM; echo deaf; sleep 600 & sleep 600"}, {{"PATH", "/usr/bin:/bin"}}, 100ms},
+      [&](const std::string&) { stop.request_stop(); }, stop.get_token());
+  EXPECT_EQ(end.exit_code, 137);
   // A child that it leaves behind holds nobody up.
   EXPECT_EQ(shell("sleep 600 & exit 0", lines).exit_code, 0);
 }

@@ -138,15 +138,16 @@ private:
             }
           }
           if (given_up) {
-        // Given up while it was submitted. One that was replaced goes on under the same id.
+            // Given up while it was submitted. Where the engine has asked again, it goes on under the same id.
             const bool replaced = [&] {
               const std::lock_guard lock(mutex_);
-              return actions_.contains(action->request.key);
+              const auto known = actions_.find(action->request.key);
+              return known != actions_.end() && known->second != action;
             }();
             if (!replaced) cancel_job(id);
             return;
           }
-      // It may have ended before anybody listened for this id.
+          // It may have ended before anybody listened for this id.
           if (const auto end = jobs_->look(id)) heard(id, end);
         },
         [this, action, i] { submit(action, i); });
@@ -159,7 +160,10 @@ private:
       attempted();
     } catch (const Error& e) {
       if (core::traits(e.code()).retryable) queue_.add([again](const std::stop_token&) { again(); }, kPatience_s);
-      else if (take_over(*action)) action->notify(refusal(action->request, e));
+      else if (take_over(*action)) {
+        action->notify(refusal(action->request, e));
+        cancel_jobs(left_of(*action));
+      }
     }
   }
 
@@ -169,6 +173,16 @@ private:
     if (action.over) return false;
     drop(action);
     return true;
+  }
+
+  /// Jobs of an action that is over which were submitted before it was, and have not ended. What is being submitted
+  /// sees by itself that it is given up.
+  std::vector<std::string> left_of(const Action& action) {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> left;
+    for (std::size_t i = 0; i < action.ids.size(); ++i)
+      if (!action.ends[i]) left.push_back(action.ids[i]);
+    return left;
   }
 
   void heard(const std::string& id, const std::optional<JobEnd>& end) {
@@ -218,10 +232,7 @@ private:
           update.details = jobs_->details(action->request, ids, ends);
           if (!take_over(*action)) return;
           action->notify(update);
-          std::vector<std::string> left;
-          for (std::size_t i = 0; i < ids.size(); ++i)
-            if (!ends[i]) left.push_back(ids[i]);
-          cancel_jobs(left);
+          cancel_jobs(left_of(*action));
         },
         [this, action] { conclude(action); });
   }

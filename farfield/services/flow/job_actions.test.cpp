@@ -27,6 +27,7 @@ struct Bench {
   Jobs::Heard heard;
   int submissions = 0, failures = 0;      ///< `failures`: submissions that find no database
   bool refuse = false, end_at_once = false;
+  std::string slow;  ///< key of a job that is stored, but whose submission does not come back
 
   void end(const std::string& id, bool good) {
     Jobs::Heard tell;
@@ -57,6 +58,7 @@ public:
                        const auto [at, is_new] = bench_.ids.emplace(key, "id of " + key);
                        if (is_new && bench_.end_at_once) bench_.ends[at->second] = {.good = true};
                        bench_.changed.notify_all();
+                       bench_.changed.wait_for(lock, std::chrono::seconds(20), [&] { return bench_.slow != key; });
                        return at->second;
                      }});
     return out;
@@ -167,6 +169,23 @@ TEST_F(JobActionsTest, OneOfManyFailsAndTheOthersAreCancelled) {
   EXPECT_EQ(update.cause, "broken");
   expect([&] { return bench.cancelled.size() == 2; });
   EXPECT_THAT(bench.cancelled, ::testing::UnorderedElementsAre("id of a/0", "id of a/2"));
+}
+
+// Also those that are on their way while the first fails.
+TEST_F(JobActionsTest, WhatIsSubmittedWhileAnotherFailsIsCancelled) {
+  bench.slow = "a/0";
+  open();
+  start("a", 2);
+  expect([&] { return bench.ids.size() == 2; });
+  bench.end("id of a/1", false);
+  EXPECT_EQ(ended().state, State::failed);
+  {
+    const std::lock_guard lock(bench.mutex);
+    EXPECT_TRUE(bench.cancelled.empty());
+    bench.slow.clear();
+    bench.changed.notify_all();
+  }
+  expect([&] { return bench.cancelled == std::vector<std::string>{"id of a/0"}; });
 }
 
 TEST_F(JobActionsTest, CancelledBeforeOrAfterItsSubmission) {
