@@ -14,6 +14,10 @@ Command analyse_command(const technique::TechniqueInfo& technique, const techniq
 Command combine_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
 Command simulate_command(const technique::TechniqueInfo& technique, const technique::Verb& verb);
 
+/// One for each analysing verb: `live TECHNIQUE` for the first, `live TECHNIQUE VERB` for the others.
+std::vector<Command> live_commands(const technique::TechniqueInfo& technique);
+Command replay_command();
+
 Command convert_command();
 Command agent_start_command();
 Command transfer_copy_command();

@@ -1,0 +1,338 @@
+// farfield live TECHNIQUE [VERB] --source URI --out DIR: a running reconstruction from a detector's stream.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "apps/farfield/commands.hpp"
+#include "apps/farfield/console.hpp"
+#include "apps/farfield/live_screen.hpp"
+#include "apps/farfield/run_options.hpp"
+#include "farfield/io/atomic_file.hpp"
+#include "farfield/io/scan_file.hpp"
+#include "farfield/pipeline/result_folder.hpp"
+#include "farfield/pipeline/stage_times.hpp"
+#include "farfield/stream/dectris/series.hpp"
+#include "farfield/stream/positions/join.hpp"
+
+namespace farfield::apps {
+namespace {
+
+namespace fs = std::filesystem;
+using core::Error;
+using core::ErrorCode;
+using technique::StepState;
+
+constexpr const char* kSource = "Source";
+constexpr const char* kRunning = "Running";
+constexpr const char* kOutput = "Output";
+
+struct Options {
+  std::string source, positions, position_names, like, channel;
+  double position_time_offset_s = 0, late_s = 10, silence_s = 60;
+  std::int64_t series = 1;
+  std::string out;
+  double preview_every_s = 1;
+  PictureKind picture = PictureKind::automatic;
+  bool stage_times = false;
+  pipeline::WhenFull when_full = pipeline::WhenFull::block;
+  std::int64_t queue_MiB = 64;
+  bool iterate_while_reading = true;
+};
+
+const core::BoundSchema<Options>& schema() {
+  static const auto schema = [] {
+    using O = Options;
+    core::BoundSchema<O> s;
+    s.add("source", &O::source,
+          "where frames come from: tcp://host:port of a DECTRIS SIMPLON stream (v1 or v2; @tcp://*:port listens), or a "
+          "file",
+          {.group = kSource});
+    s.add("channel", &O::channel, "which threshold's images; empty: the first", {.group = kSource});
+    s.add("positions", &O::positions,
+          "where positions come from, if not with the images: tcp://host:port or sub+tcp:// (JSON over ZeroMQ), "
+          "bluesky+tcp:// (documents), or a CSV file that grows",
+          {.group = kSource});
+    s.add("position-names", &O::position_names,
+          "names and units of that stream: NAME=NAME[:FACTOR],... as x_m=sample_x:1e-6,y_m=sample_y:1e-6",
+          {.group = kSource});
+    s.add("position-time-offset", &O::position_time_offset_s, "added to its times, where it is joined by time",
+          {.unit = "s", .group = kSource});
+    s.add("position-patience", &O::late_s, "how long positions may still come after the last frame",
+          {.min = 0, .unit = "s", .group = kSource});
+    s.add("like", &O::like,
+          "a scan that says what the stream does not: geometry, mask, starting probe, dark and flat field",
+          {.group = kSource});
+    s.add("series", &O::series, "end after so many series; 0: go on until interrupted", {.min = 0, .group = kSource});
+    s.add("silence", &O::silence_s, "a series that nothing came of for so long is over",
+          {.min = 0.1, .unit = "s", .group = kSource});
+    s.add("iterate-while-reading", &O::iterate_while_reading,
+          "compute while frames come; otherwise, as from a file, when all are there", {.group = kRunning});
+    s.add("when-full", &O::when_full, "when frames come faster than they are used: let the source wait, or drop them",
+          {.choices = {"block", "drop"}, .group = kRunning});
+    s.add("queue", &O::queue_MiB, "frames waiting for the technique",
+          {.min = 1, .max = 1 << 20, .unit = "MiB", .group = kRunning});
+    s.add("out", &O::out,
+          "folder for the result, metrics.json, frames.json and pictures; one below it for each of several series",
+          {.group = kOutput});
+    s.add("preview-every", &O::preview_every_s, "look at the state this often; 0: never",
+          {.min = 0, .unit = "s", .group = kOutput});
+    s.add("picture", &O::picture, "in the terminal: coloured half blocks, sixels, or none",
+          {.choices = {"auto", "blocks", "sixel", "none"}, .group = kOutput});
+    s.add("stage-times", &O::stage_times, "write stage_times.ffc to the folder: when each frame was where",
+          {.group = kOutput});
+    return s;
+  }();
+  return schema;
+}
+
+/// What `known` says and the stream does not.
+void complete(model::Acquisition& a, const model::Acquisition& known) {
+  const auto fill = [](auto& value, const auto& from) {
+    if (!value) value = from;
+  };
+  fill(a.beam.energy_eV, known.beam.energy_eV);
+  auto& d = a.detector;
+  fill(d.distance_m, known.detector.distance_m);
+  fill(d.pixel_size_y_m, known.detector.pixel_size_y_m);
+  fill(d.pixel_size_x_m, known.detector.pixel_size_x_m);
+  fill(d.saturation_counts, known.detector.saturation_counts);
+  d.dc = known.detector.dc;
+  if (d.pixel_mask.empty() && known.detector.ny == d.ny && known.detector.nx == d.nx)
+    d.pixel_mask = known.detector.pixel_mask.clone();
+  if (a.scan.unit == model::PositionUnit::unknown) a.scan.unit = known.scan.unit;
+  for (const auto& [role, array] : known.inputs) a.inputs.try_emplace(role, array);
+}
+
+/// A source of which more is known.
+class Completed final : public model::FrameSource {
+public:
+  Completed(model::FrameSource& source, const model::Acquisition* known)
+      : source_(source), acquisition_(source.acquisition().clone()) {
+    if (known == nullptr) return;
+    complete(acquisition_, *known);
+    model::validate(acquisition_, acquisition_.source);
+  }
+  const model::Acquisition& acquisition() const override { return acquisition_; }
+  bool next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& take) override {
+    return source_.next(std::move(stop), take);
+  }
+
+private:
+  model::FrameSource& source_;
+  model::Acquisition acquisition_;
+};
+
+class Live {
+public:
+  Live(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
+       const Session& session)
+      : info_(info),
+        verb_(verb),
+        session_(session),
+        common_(common_schema().make(part(arguments.given, common_schema()))),
+        options_(schema().make(part(arguments.given, schema()))),
+        input_(input_schema().make(part(arguments.given, input_schema()))),
+        maps_(map_schema().make(part(arguments.given, map_schema()))),
+        given_(part(arguments.given, verb.options)),
+        terminal_(isatty(STDERR_FILENO) == 1),
+        console_({common_.json, common_.quiet, terminal_, false}, session.clock) {
+    if (options_.source.empty()) throw Error(ErrorCode::invalid_argument, "`farfield live` needs --source URI");
+    if (options_.out.empty() && !verb.out_optional)
+      throw Error(ErrorCode::invalid_argument, "`farfield live` needs --out DIR for its result");
+    if (options_.stage_times && options_.out.empty())
+      throw Error(ErrorCode::invalid_argument, "--stage-times writes to the folder given by --out");
+    core::set_log_sink(make_log_sink(console_, common_.log_level));
+  }
+  ~Live() { core::set_log_sink(nullptr); }
+  Live(const Live&) = delete;
+  Live& operator=(const Live&) = delete;
+
+  int run() {
+    try {
+      return follow();
+    } catch (const Error& e) {
+      console_.error(e);
+      return core::traits(e.code()).exit_code;
+    }
+  }
+
+private:
+  int follow() {
+    check_before_waiting();
+    core::ThreadPool reading_pool(common_.thread_count());
+    if (!options_.like.empty())
+      known_ = io::open_scan(options_.like, open_options({}, {}, nullptr))->acquisition().clone();
+    open_positions();
+    if (options_.source.find("://") == std::string::npos) {
+      const auto source = io::open_scan(options_.source, open_options(input_, maps_, &reading_pool));
+      return series(*source, options_.out, [] { return std::string(); });
+    }
+    stream::SocketFeed feed(net::ZmqKind::pull, options_.source);
+    stream::dectris::SeriesReceiver receiver(feed, {.channel = options_.channel,
+                                                    .pool = &reading_pool,
+                                                    .batch_bytes = core::Index{16} << 20,
+                                                    .silence_s = options_.silence_s});
+    console_.note(fmt::format("waiting for a series from {}", feed.name()));
+    int code = core::kExitOk;
+    for (std::int64_t number = 0; options_.series == 0 || number < options_.series; ++number) {
+      const auto next = receiver.next(session_.stop);
+      if (!next) return core::traits(ErrorCode::cancelled).exit_code;
+      const auto folder =
+          options_.out.empty() || options_.series == 1
+              ? options_.out
+              : (fs::path(options_.out) / fmt::format("series_{}_{:03}", next->id().number, number)).string();
+      try {
+        code = std::max(code, series(*next, folder, [&] { return said_of(receiver.counts(), next->id().number); }));
+      } catch (const Error& e) {
+        // A scan that cannot be analysed is no reason to miss the next one.
+        if (options_.series == 1) throw;
+        console_.error(e);
+        code = std::max(code, core::traits(e.code()).exit_code);
+      }
+      const auto state = next->state();
+      if (state == stream::dectris::SeriesState::cut_short || state == stream::dectris::SeriesState::silent)
+        console_.warning(fmt::format("series {} was {}", next->id().number, name(state)));
+      if (session_.stop.stop_requested()) break;
+      open_positions();  // those of the next series
+    }
+    return code;
+  }
+
+  /// What is wrong with options or folder is said now, not when the first frame comes.
+  void check_before_waiting() const {
+    core::ThreadPool pool(1);
+    (void)verb_.analyse(given_, {&pool, nullptr, &session_.clock, 0, 0});
+    if (!options_.out.empty()) const pipeline::ResultFolder folder(options_.out);
+  }
+
+  /// Before the series: what is sent early waits in the socket.
+  void open_positions() {
+    positions_.reset();
+    if (!options_.positions.empty()) positions_ = stream::open_values(options_.positions, options_.position_names);
+  }
+
+  static std::string said_of(const stream::dectris::ReceiverCounts& counts, std::int64_t series) {
+    std::string text = fmt::format("series {}: {} messages, {:.1f} MB", series, counts.messages,
+                                   static_cast<double>(counts.bytes) / 1e6);
+    if (counts.unreadable > 0) text += fmt::format("; {} unreadable ({})", counts.unreadable, counts.last_unreadable);
+    if (counts.strays > 0) text += fmt::format("; {} images of series that were over", counts.strays);
+    return text;
+  }
+
+  int series(model::FrameSource& frames, const std::string& out, const std::function<std::string()>& said) {
+    const double started_s = session_.clock.now_s();
+    std::optional<pipeline::ResultFolder> folder;
+    if (!out.empty()) folder.emplace(out);
+    std::vector<stream::ValueSource*> values;
+    if (positions_) values.push_back(positions_.get());
+    stream::JoinedSource joined(
+        frames, values, {.time_offset_s = options_.position_time_offset_s, .late_s = options_.late_s}, session_.clock);
+    Completed source(joined, known_ ? &*known_ : nullptr);
+    const auto& acquisition = source.acquisition();
+
+    core::ThreadPool pool(common_.thread_count());
+    const technique::Resources resources{&pool, nullptr, &session_.clock, static_cast<std::uint64_t>(common_.seed), 0};
+    const auto technique = verb_.analyse(given_, resources);
+
+    pipeline::FrameAccount account(acquisition.scan.expected_frames);
+    std::optional<pipeline::PreviewFolder> pictures;
+    if (folder) pictures.emplace(*folder);
+    LiveScreen screen(
+        console_, options_.picture, terminal_ && !common_.json && !common_.quiet, session_.clock,
+        [&] { return account.totals(); }, said, pictures ? &*pictures : nullptr);
+    std::optional<pipeline::StageTimesWriter> times;
+    if (options_.stage_times)
+      times.emplace(folder->path() / "stage_times.ffc", 0, "live", pipeline::kStages, session_.clock);
+
+    pipeline::DriverOptions driver;
+    driver.corrections.sparse = verb_.sparse_frames;
+    driver.corrections.dark = driver.corrections.flat = !verb_.raw_frames;
+    driver.iterate_while_reading = options_.iterate_while_reading;
+    driver.queue_bytes = options_.queue_MiB << 20;
+    driver.when_full = options_.when_full;
+    driver.stage_times = times ? &*times : nullptr;
+    if (options_.preview_every_s > 0) {
+      driver.preview = &screen;
+      driver.preview_every_s = options_.preview_every_s;
+    }
+    auto outcome = pipeline::drive(source, *technique, account, screen, session_.clock, driver, session_.stop);
+
+    const auto totals = account.totals();
+    const bool not_converged = outcome.state == StepState::not_converged;
+    Summary summary{outcome.stopped                         ? "interrupted"
+                    : not_converged                         ? "not_converged"
+                    : outcome.state == StepState::converged ? "converged"
+                                                            : "finished",
+                    session_.clock.now_s() - started_s,
+                    {},
+                    totals,
+                    {}};
+    if (outcome.product) {
+      auto& product = *outcome.product;
+      auto& p = product.provenance;
+      p.try_emplace("input", acquisition.source);
+      p.try_emplace("seed", std::to_string(common_.seed));
+      p.try_emplace("threads", std::to_string(common_.thread_count()));
+      p.try_emplace("state", summary.state);
+      p.try_emplace("frames", pipeline::to_json(totals));
+      if (const auto text = said(); !text.empty()) p.try_emplace("stream", text);
+      if (!options_.positions.empty())
+        p.try_emplace("positions", fmt::format("{}: {} unreadable, {} frames without", options_.positions,
+                                               joined.unreadable(), joined.without_values()));
+      product.metrics.try_emplace("total_seconds", summary.seconds);
+      add_provenance(product, info_, verb_, given_, session_);
+      summary.metrics = product.metrics;
+      if (folder) summary.files = folder->write(product, &totals);
+    }
+    if (pictures) pictures->clear();
+    if (times) {
+      times->commit();
+      summary.files.push_back(folder->path() / "stage_times.ffc");
+    }
+    console_.summary(summary);
+    if (const auto text = said(); !text.empty()) console_.note(text);
+    if (outcome.stopped) return core::traits(ErrorCode::cancelled).exit_code;
+    if (not_converged) return core::kExitNotConverged;
+    return totals.dropped > 0 || totals.missing > 0 ? core::kExitPartial : core::kExitOk;
+  }
+
+  const technique::TechniqueInfo& info_;
+  const technique::Verb& verb_;
+  const Session& session_;
+  CommonOptions common_;
+  Options options_;
+  InputOptions input_;
+  MapOptions maps_;
+  core::OptionValues given_;
+  bool terminal_;
+  Console console_;
+  std::optional<model::Acquisition> known_;
+  std::unique_ptr<stream::ValueSource> positions_;
+};
+
+}  // namespace
+
+std::vector<Command> live_commands(const technique::TechniqueInfo& technique) {
+  std::vector<Command> commands;
+  for (const auto& verb : technique.verbs) {
+    if (!verb.analyse) continue;
+    std::vector<std::string> words{"live", technique.name};
+    if (!commands.empty()) words.push_back(verb.name);  // the first verb is what a technique is for
+    std::vector<core::OptionSchema> schemas{schema(), verb.options, input_schema()};
+    if (std::find(verb.inputs.begin(), verb.inputs.end(), "qmap") != verb.inputs.end()) schemas.push_back(map_schema());
+    schemas.push_back(common_schema());
+    commands.push_back({words,
+                        "live, from a detector's stream: " + verb.summary,
+                        {},
+                        schemas,
+                        [&technique, &verb](const Arguments& arguments, const Session& session) {
+                          return Live(technique, verb, arguments, session).run();
+                        }});
+  }
+  return commands;
+}
+
+}  // namespace farfield::apps
