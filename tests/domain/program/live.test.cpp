@@ -109,7 +109,7 @@ TEST_F(LiveProgram, EveryFrameIsAccountedForWhateverGoesWrong) {
 }
 
 TEST_F(LiveProgram, AReconstructionFromTwoStreamsEqualsThatOfTheFile) {
-  const auto scan = simulated({"ptychography", "simulate", "--shape", "32", "--patterns", "36", "--threads", "1"});
+  const auto scan = simulated({"ptychography", "simulate", "--shape", "64", "--patterns", "36", "--threads", "1"});
   const std::vector<std::string> options{"--iterations", "3", "--threads", "1", "--fft-planning", "estimate"};
   std::vector<std::string> file{"ptychography", "reconstruct", scan, "--out", folder_ / "file"};
   file.insert(file.end(), options.begin(), options.end());
