@@ -187,7 +187,7 @@ struct ZmqSocket::State {
     zmq::message_t message(
         const_cast<std::byte*>(part.bytes.data()), part.bytes.size(),
         [](void*, void* owner) { delete static_cast<std::shared_ptr<const void>*>(owner); }, held.get());
-    (void)held.release();
+    [[maybe_unused]] const auto* given_away = held.release();
     return message;
   }
 
