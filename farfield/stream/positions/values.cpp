@@ -247,7 +247,7 @@ void CsvValues::row(std::string_view line, const std::function<void(Reading)>& t
       if (!out.frame) corrupt(fmt::format("frame {} must be a whole number >= 0", *number));
     } else if (names_[i] == "time_s") {
       if (!std::isfinite(*number)) corrupt(fmt::format("time {} must be finite", *number));
-      out.time_s = *number;
+      out.time_s = number;
     } else {
       renaming_.add(out.values, names_[i], *number);
     }
