@@ -240,6 +240,9 @@ void Chaos::survive(const Size& size, const FacilityOptions& options) {
   const auto last = std::chrono::steady_clock::now() + limit;
   const auto in_time = [&] { return std::chrono::steady_clock::now() < last; };
   int killed = 0;
+  // Chance seldom makes the others start while the service is away.
+  for (const auto* name : {"service", "agent-beamline", "agent-cluster", "endpoint", "watch"})
+    killed += facility.supervisor().kill(name, std::string(name) == "service" ? 1500ms : 0ms) ? 1 : 0;
   while (in_time() && (killed < kills || arrived < scans_.size())) {
     if (arrived < scans_.size()) arrive();
     killed += accident(facility) ? 1 : 0;
