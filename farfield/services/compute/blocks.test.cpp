@@ -229,6 +229,16 @@ TEST_P(LocalBlocks, ThatIgnoreTermAreKilledWithTheirChildren) {
   EXPECT_EQ(ended(id).state, BlockState::cancelled);
 }
 
+TEST_P(LocalBlocks, LeaveNothingRunningWhenTheirProgramIsKilled) {
+  const std::string id = submit(request("orphans",
+                                        "sh -c 'echo $$ > child; touch up; exec sleep 1000' & "
+                                        "while [ ! -e up ]; do sleep 0.05; done; kill -9 $$"));
+  EXPECT_EQ(ended(id).state, BlockState::failed);
+  const int child = std::stoi(content(folder / "child"));
+  for (int i = 0; i < 1000 && ::kill(child, 0) == 0; ++i) std::this_thread::sleep_for(10ms);  // init buries it
+  EXPECT_NE(::kill(child, 0), 0) << "it runs on";
+}
+
 TEST_P(LocalBlocks, HearTermThoughTheirStarterHasBlockedIt) {
   sigset_t term, before;
   ::sigemptyset(&term);

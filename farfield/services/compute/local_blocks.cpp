@@ -5,15 +5,19 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <ctime>
 #include <fstream>
+#include <limits>
 #include <mutex>
 #include <sstream>
+#include <thread>
 
 #include "farfield/core/error.hpp"
 #include "farfield/core/system_error.hpp"
@@ -28,6 +32,8 @@ namespace {
 using core::Error;
 using core::ErrorCode;
 using Clock = std::chrono::steady_clock;
+
+constexpr double kClockTick_s = 0.02;  ///< the kernel tells when a process began in hundredths of a second
 
 /// Fields of /proc/PID/stat that matter; nothing for a process that is not there or only waits to be asked for its
 /// code.
@@ -165,6 +171,7 @@ private:
         kill_session(block.pid);
       return s;
     }
+    end_leftovers(block);
     const bool cancelled = ::access((block.files.base + ".cancelled").c_str(), F_OK) == 0;
     const auto code = read_number(block.files.exit());
     if (cancelled) {
@@ -184,17 +191,38 @@ private:
     return s;
   }
 
-  /// All processes of the block, whatever groups they made.
-  static void kill_session(long session) {
+  /// What runs on after a block's program was killed is ended before the block counts as ended: its tasks are then
+  /// begun elsewhere.
+  static void end_leftovers(const Parsed& block) {
+    struct stat exit{};
+    if (block.pid <= 1 || ::stat(block.files.exit().c_str(), &exit) != 0) return;
+    // The number may name somebody else's session by now: one that began after the block's end.
+    const double until_s = static_cast<double>(exit.st_mtim.tv_sec) + 1e-9 * static_cast<double>(exit.st_mtim.tv_nsec);
+    for (int round = 0; round < 200 && kill_session(block.pid, until_s + kClockTick_s) > 0; ++round)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+
+  /// All processes of the block, whatever groups they made, that began until then (seconds since 1970). How many.
+  static int kill_session(long session, double until_s = std::numeric_limits<double>::infinity()) {
+    timespec now{}, up{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    ::clock_gettime(CLOCK_BOOTTIME, &up);
+    const double boot_s =
+        static_cast<double>(now.tv_sec - up.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - up.tv_nsec);
+    static const auto ticks_per_s = static_cast<double>(::sysconf(_SC_CLK_TCK));
     DIR* proc = ::opendir("/proc");
-    if (proc == nullptr) return;
+    if (proc == nullptr) return 0;
+    int killed = 0;
     while (const dirent* entry = ::readdir(proc)) {  // NOLINT(concurrency-mt-unsafe): a stream of our own
       const long pid = std::strtol(entry->d_name, nullptr, 10);
       if (pid <= 1) continue;
       const auto process = look_at(pid);
-      if (process && process->session == session) ::kill(static_cast<pid_t>(pid), SIGKILL);
+      if (!process || process->session != session) continue;
+      if (boot_s + static_cast<double>(process->start) / ticks_per_s > until_s) continue;
+      if (::kill(static_cast<pid_t>(pid), SIGKILL) == 0) ++killed;
     }
     ::closedir(proc);
+    return killed;
   }
 
   LocalOptions options_;
