@@ -160,11 +160,15 @@ private:
       attempted();
     } catch (const Error& e) {
       if (core::traits(e.code()).retryable) queue_.add([again](const std::stop_token&) { again(); }, kPatience_s);
-      else if (take_over(*action)) {
-        action->notify(refusal(action->request, e));
-        cancel_jobs(left_of(*action));
-      }
+      else refuse(action, e);
+    } catch (const std::exception& e) {  // or it would wait for its time limit
+      refuse(action, Error(ErrorCode::internal, e.what()));
     }
+  }
+  void refuse(const Held& action, const Error& error) {
+    if (!take_over(*action)) return;
+    action->notify(refusal(action->request, error));
+    cancel_jobs(left_of(*action));
   }
 
   /// Whether the caller is the one who tells the end of it.

@@ -27,6 +27,7 @@ struct Bench {
   Jobs::Heard heard;
   int submissions = 0, failures = 0;      ///< `failures`: submissions that find no database
   bool refuse = false, end_at_once = false;
+  std::string refused{};  ///< key of a job that cannot be submitted, once two others were; empty: none
   std::string slow;  ///< key of a job that is stored, but whose submission does not come back
 
   void end(const std::string& id, bool good) {
@@ -54,7 +55,12 @@ public:
                          --bench_.failures;
                          throw Error(ErrorCode::unavailable, "the database is away");
                        }
+                       if (key == bench_.refused) {
+                         bench_.changed.wait(lock, [this] { return bench_.submissions >= 2; });
+                         throw std::runtime_error("something that nobody thought of");
+                       }
                        ++bench_.submissions;
+                       bench_.changed.notify_all();
                        const auto [at, is_new] = bench_.ids.emplace(key, "id of " + key);
                        if (is_new && bench_.end_at_once) bench_.ends[at->second] = {.good = true};
                        bench_.changed.notify_all();
@@ -186,6 +192,15 @@ TEST_F(JobActionsTest, WhatIsSubmittedWhileAnotherFailsIsCancelled) {
     bench.changed.notify_all();
   }
   expect([&] { return bench.cancelled == std::vector<std::string>{"id of a/0"}; });
+}
+
+TEST_F(JobActionsTest, OneOfManyIsRefusedForWhateverReasonAndTheOthersAreCancelled) {
+  bench.refused = "a/1";
+  open();
+  start("a", 3);
+  EXPECT_EQ(ended().state, State::refused);
+  expect([&] { return bench.cancelled.size() == 2; });
+  EXPECT_THAT(bench.cancelled, ::testing::UnorderedElementsAre("id of a/0", "id of a/2"));
 }
 
 TEST_F(JobActionsTest, CancelledBeforeOrAfterItsSubmission) {
