@@ -114,7 +114,10 @@ struct RunFeed::State {
 
 RunFeed::RunFeed(Engine& engine) : state_(std::make_shared<State>(engine)) {
   State* s = state_.get();
-  s->listening = engine.listen([s](const RunNews& heard) { s->hear(heard); });
+  // The engine may tell once more while the handle goes.
+  s->listening = engine.listen([weak = std::weak_ptr(state_)](const RunNews& heard) {
+    if (const auto state = weak.lock()) state->hear(heard);
+  });
   s->thread = std::jthread([s](const std::stop_token& stop) { s->loop(stop); });
 }
 
