@@ -6,6 +6,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "farfield/services/compute/files.hpp"
 #include "farfield/services/compute/testing.hpp"
@@ -53,6 +54,9 @@ protected:
     }
     ADD_FAILURE() << "task is " << name_of(s.state) << ", not " << name_of(state) << ": " << s.problem;
     return s;
+  }
+  static void listening_until(const std::function<bool()>& good) {
+    for (int i = 0; i < 2000 && !good(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   static ErrorCode refused(const std::function<void()>& call) {
     try {
@@ -438,6 +442,49 @@ TEST_P(BrokerTest, DeadlinesEndWhatIsNotDone) {
   now_s = now_s + 21;
   EXPECT_EQ(broker->wait(placed, 10).state, TaskState::failed);
   EXPECT_EQ(endpoint.line().next<Cancel>().tasks, (std::vector<std::string>{placed}));
+}
+
+TEST_P(BrokerTest, ADeadlineThatPassesDuringACancellationEndsNothingTwice) {
+  HandEndpoint endpoint(*broker, "cluster");
+  endpoint.join();
+  std::mutex mutex;
+  std::vector<TaskState> ends;
+  const auto listening = broker->listen([&](const TaskEvent& e) {
+    if (e.kind != TaskEvent::Kind::ended) return;
+    const std::lock_guard lock(mutex);
+    ends.push_back(e.status.state);
+  });
+  auto r = request();
+  r.deadline_s = 100;
+  r.attempts = 5;
+  const std::string id = broker->submit(r);
+  (void)endpoint.line().next<Assign>();
+  // The disk is slow: the next attempt is still being stored when the cancellation and the deadline come.
+  std::promise<void> at_work, go_on;
+  database->submit(
+      [&](store::Transaction&) {
+        at_work.set_value();
+        go_on.get_future().wait();
+      },
+      [](const core::Result<void>&) {});
+  at_work.get_future().wait();
+  endpoint.say(Ended{{{{id, 1}, Ending::lost, "null", "killed"}}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  auto cancelling = std::async(std::launch::async, [&] { broker->cancel(id); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  now_s = now_s + 200;
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));  // more than a tick of the desk
+  go_on.set_value();
+  cancelling.get();
+  const std::string next = broker->submit(request());
+  broker->cancel(next);  // stored, and told, after all that
+  EXPECT_EQ(broker->status(id).state, TaskState::cancelled);
+  listening_until([&] {
+    const std::lock_guard lock(mutex);
+    return ends.size() >= 2;
+  });
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(ends, (std::vector{TaskState::cancelled, TaskState::cancelled}));
 }
 
 TEST_P(BrokerTest, LargeOutputsComeAsFiles) {

@@ -87,13 +87,7 @@ void Broker::State::tick() {
     deadlines.erase(deadlines.begin());
     const auto place = live.find(id);
     if (place == live.end()) continue;
-    const auto expire = [this, task = place->second] {
-      if (!live.contains(task->status.id)) return;
-      end(task, TaskState::failed,
-          fmt::format("its deadline, {} s after the submission, was over", task->status.request.deadline_s));
-    };
-    if (place->second->storing) place->second->after.emplace_back(expire);
-    else expire();
+    expire(place->second);
   }
   for (auto& [name, endpoint] : endpoints)
     if (endpoint.line && tick_s - endpoint.heard_s > options.silence_s)
@@ -253,6 +247,13 @@ void Broker::State::cancel(const TaskPtr& task, const std::function<void(core::R
   if (!live.contains(task->status.id)) return effects.emplace_back([done] { done({}); }), void();
   if (task->storing) return task->after.emplace_back([this, task, done] { cancel(task, done); }), void();
   end(task, TaskState::cancelled, "", done);
+}
+
+void Broker::State::expire(const TaskPtr& task) {
+  if (!live.contains(task->status.id)) return;
+  if (task->storing) return task->after.emplace_back([this, task] { expire(task); }), void();
+  end(task, TaskState::failed,
+      fmt::format("its deadline, {} s after the submission, was over", task->status.request.deadline_s));
 }
 
 void Broker::State::place(Endpoint& endpoint) {

@@ -133,6 +133,7 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   /// `reason`: empty where nothing was lost. Ends the task where that was the last attempt.
   void again(const TaskPtr& task, const std::string& reason, bool loss, int acknowledges = 0);
   void cancel(const TaskPtr& task, const std::function<void(core::Result<void>)>& done);
+  void expire(const TaskPtr& task);
   void tell(TaskEvent::Kind kind, const Task& task, const std::string& line = {});
   void view(const std::string& task, const std::string& channel, std::shared_ptr<const std::string> message,
             bool binary);
