@@ -316,6 +316,10 @@ std::vector<TaskStatus> Broker::list(const std::string& owner, long long at_most
   return tasks;
 }
 
+std::vector<std::pair<std::string, std::string>> Broker::open_under(const std::string& beginning) const {
+  return state_->records.open_under(beginning);
+}
+
 std::string Broker::output(const std::string& id) const {
   const TaskStatus s = status(id);
   if (s.state != TaskState::done)

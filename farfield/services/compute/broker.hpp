@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "farfield/core/error.hpp"
@@ -63,6 +64,8 @@ public:
   TaskStatus status(const std::string& id) const;
   /// The latest first; of one owner and one experiment, or all where they are empty.
   std::vector<TaskStatus> list(const std::string& owner, long long at_most, const std::string& experiment = "") const;
+  /// Keys and ids of the tasks that have not ended and were submitted under keys that begin so.
+  std::vector<std::pair<std::string, std::string>> open_under(const std::string& beginning) const;
   /// Output of a task that is done, however large. Throws `not_found`, `conflict` (it is not done), `io`.
   std::string output(const std::string& id) const;
   /// The last lines that it wrote, at most 64 KiB.

@@ -116,6 +116,14 @@ std::vector<TaskRecord> Records::open_tasks() const {
   return out;
 }
 
+std::vector<std::pair<std::string, std::string>> Records::open_under(const std::string& beginning) const {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto row : database_.query(
+           "SELECT submit_key, id FROM compute_task WHERE state = 'queued' AND submit_key IS NOT NULL ORDER BY id"))
+    if (row.text(0).starts_with(beginning)) out.emplace_back(row.text(0), row.text(1));
+  return out;
+}
+
 std::optional<TaskRecord> Records::task(const std::string& id) const {
   const auto rows = database_.query(fmt::format("SELECT {} FROM compute_task WHERE id = ?", kColumns), id);
   if (rows.empty()) return std::nullopt;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "farfield/services/compute/broker.hpp"
@@ -35,6 +36,8 @@ public:
   std::vector<EndpointRecord> endpoints() const;
   /// Tasks that have not ended, in the order of their submission.
   std::vector<TaskRecord> open_tasks() const;
+  /// Keys and ids of the tasks that have not ended and were submitted under keys that begin so.
+  std::vector<std::pair<std::string, std::string>> open_under(const std::string& beginning) const;
   std::optional<TaskRecord> task(const std::string& id) const;
   /// The latest first.
   std::vector<TaskStatus> tasks(const std::string& owner, const std::string& experiment, long long at_most) const;

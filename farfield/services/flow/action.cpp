@@ -21,6 +21,12 @@ std::shared_ptr<ActionProvider> Providers::find(const std::string& url) const {
   return found == nullptr ? nullptr : found->provider;
 }
 
+std::vector<std::shared_ptr<ActionProvider>> Providers::all() const {
+  std::vector<std::shared_ptr<ActionProvider>> out;
+  for (const Entry& one : entries_) out.push_back(one.provider);
+  return out;
+}
+
 std::string Providers::kind(const std::string& url) const {
   const Entry* found = entry(url);
   return found == nullptr ? "" : found->kind;

@@ -49,6 +49,9 @@ public:
   virtual void cancel(const std::string& key) = 0;
   /// Its end is stored: what is kept about it may be forgotten.
   virtual void release(const std::string& /*key*/) {}
+  /// What an earlier process asked for and is still at work is ended where `is_over` says so
+  /// of its key; cancellations of that process may have been stored and not carried out.
+  virtual void give_up(const std::function<bool(const std::string& key)>& /*is_over*/) {}
 };
 
 /// Which provider answers for an ActionUrl.
@@ -61,6 +64,7 @@ public:
   /// Null where there is none.
   std::shared_ptr<ActionProvider> find(const std::string& url) const;
   std::string kind(const std::string& url) const;
+  std::vector<std::shared_ptr<ActionProvider>> all() const;
 
 private:
   struct Entry {

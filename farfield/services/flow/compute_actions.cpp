@@ -16,6 +16,7 @@ namespace {
 using core::Error;
 using core::ErrorCode;
 
+const std::string kKeys = "flow ";
 constexpr std::size_t kLongest = 64 << 20;
 /// The time limit is the state's WaitTime; this one is for a run that nobody brings back.
 constexpr double kDeadline_s = 30 * 86400.0;
@@ -101,7 +102,7 @@ public:
       task.arguments = arguments_of(body.tasks[i]);
       task.owner = subject_of_name(request.user);
       task.label = "run " + request.run_id;
-      const std::string key = fmt::format("flow {}/{}", request.key, i);
+      const std::string key = fmt::format("{}{}/{}", kKeys, request.key, i);
       out.push_back({key, [this, task, key] { return broker_.submit(task, key); }});
     }
     return out;
@@ -111,6 +112,12 @@ public:
     return compute::has_ended(status.state) ? std::optional(end_of(status)) : std::nullopt;
   }
   void cancel(const std::string& id) override { broker_.cancel(id); }
+  std::vector<Open> open() override {
+    std::vector<Open> out;
+    for (auto& [key, id] : broker_.open_under(kKeys))
+      out.push_back({key.substr(kKeys.size(), key.rfind('/') - kKeys.size()), id});
+    return out;
+  }
   std::string details(const ActionRequest& request, const std::vector<std::string>& ids,
                       const std::vector<std::optional<JobEnd>>& ends) override {
     std::vector<TaskOutput> outputs;

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "farfield/services/auth/testing.hpp"
@@ -160,6 +161,36 @@ TEST_P(ComputeActions, CancellingTheRunCancelsTheTask) {
   ASSERT_EQ(tasks.size(), 1U);
   engine->cancel(run, "garcia");
   EXPECT_EQ(endpoint->line().next<compute::Cancel>().tasks, std::vector<std::string>{tasks[0].key.task});
+}
+
+/// Starts nothing and cancels nothing: what a process does that dies between what it stores and what it does.
+class Dying final : public ActionProvider {
+public:
+  void start(const ActionRequest&, const Notify&) override {}
+  void cancel(const std::string&) override {}
+};
+
+TEST_P(ComputeActions, ACancellationThatWasStoredIsCarriedOutAfterACrash) {
+  endpoint->join();
+  const std::string run = start(body({kNothing})), other = start(body({kNothing}));
+  const auto tasks = assigned(2);
+  ASSERT_EQ(tasks.size(), 2U);
+  engine.reset();
+  Providers dying;
+  dying.add("compute", urls_of("compute"), std::make_shared<Dying>());
+  Engine(*db, std::move(dying)).cancel(run, "garcia");
+  const auto is_open = [&](const auto& task) { return !compute::has_ended(broker->status(task.key.task).state); };
+  EXPECT_TRUE(std::all_of(tasks.begin(), tasks.end(), is_open));
+  endpoint.reset();
+  open();
+  for (const auto& task : tasks) {
+    if (task.request.label == "run " + run) {
+      EXPECT_EQ(broker->wait(task.key.task, 20).state, compute::TaskState::cancelled);
+    } else {
+      EXPECT_TRUE(is_open(task));
+      EXPECT_EQ(task.request.label, "run " + other);
+    }
+  }
 }
 }  // namespace
 }  // namespace farfield::services::flow

@@ -372,9 +372,24 @@ struct Engine::State {
     carry_out(effects);
   }
 
+  /// Of a run that goes on elsewhere, or is unknown here, nothing is over.
+  bool is_over(const std::string& key) {
+    const std::string id = key.substr(0, key.rfind('.'));
+    if (const auto found = live.find(id); found != live.end()) return found->second.run->is_over(key);
+    try {
+      return records.run(id).status != RunStatus::active;
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::not_found) throw;
+      return false;
+    }
+  }
+
   void recover() {
     const auto active = records.active_runs();
     for (const std::string& id : active) guarded("flow.run_not_recovered", [&] { adopt(replayed(id)); });
+    for (const auto& provider : providers.all())
+      guarded("flow.give_up_failed",
+              [&] { provider->give_up([this](const std::string& key) { return is_over(key); }); });
     if (!active.empty()) core::log(core::LogLevel::info, "flow.recovered", {{"runs", std::to_string(active.size())}});
   }
 

@@ -78,6 +78,14 @@ public:
     }
   }
 
+  void give_up(const std::function<bool(const std::string& key)>& is_over) override {
+    std::vector<std::string> ids;
+    for (const Jobs::Open& job : jobs_->open())
+      if (is_over(job.key)) ids.push_back(job.id);
+    if (!ids.empty()) core::log(core::LogLevel::info, "flow.jobs_given_up", {{"jobs", std::to_string(ids.size())}});
+    cancel_jobs(ids);
+  }
+
 private:
   using Held = std::shared_ptr<Action>;
 

@@ -34,6 +34,12 @@ public:
   /// Nothing while it is at work.
   virtual std::optional<JobEnd> look(const std::string& id) = 0;
   virtual void cancel(const std::string& id) = 0;
+  /// Those of all actions that have not ended, also of earlier processes.
+  struct Open {
+    std::string key;  ///< of the action
+    std::string id;
+  };
+  virtual std::vector<Open> open() = 0;
   /// The action's details once all its jobs are done, or the first has failed; `ends` in the order of prepare().
   virtual std::string details(const ActionRequest& request, const std::vector<std::string>& ids,
                               const std::vector<std::optional<JobEnd>>& ends) = 0;

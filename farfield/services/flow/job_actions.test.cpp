@@ -79,6 +79,13 @@ public:
     bench_.cancelled.push_back(id);
     bench_.changed.notify_all();
   }
+  std::vector<Open> open() override {
+    const std::lock_guard lock(bench_.mutex);
+    std::vector<Open> out;
+    for (const auto& [key, id] : bench_.ids)
+      if (!bench_.ends.contains(id)) out.push_back({key.substr(0, key.rfind('/')), id});
+    return out;
+  }
   std::string details(const ActionRequest&, const std::vector<std::string>& ids,
                       const std::vector<std::optional<JobEnd>>&) override {
     return to_text({{"ids", ids}});
@@ -201,6 +208,19 @@ TEST_F(JobActionsTest, OneOfManyIsRefusedForWhateverReasonAndTheOthersAreCancell
   EXPECT_EQ(ended().state, State::refused);
   expect([&] { return bench.cancelled.size() == 2; });
   EXPECT_THAT(bench.cancelled, ::testing::UnorderedElementsAre("id of a/0", "id of a/2"));
+}
+
+TEST_F(JobActionsTest, WhatAnEarlierProcessLeftIsGivenUpWhereItIsOver) {
+  open();
+  start("a", 2);
+  start("b");
+  expect([&] { return bench.ids.size() == 3; });
+  bench.end("id of a/0", true);
+  actions.reset();
+  open();
+  actions->give_up([](const std::string& key) { return key == "a"; });
+  expect([&] { return !bench.cancelled.empty(); });
+  EXPECT_THAT(bench.cancelled, ::testing::ElementsAre("id of a/1"));
 }
 
 TEST_F(JobActionsTest, CancelledBeforeOrAfterItsSubmission) {

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "farfield/core/error.hpp"
@@ -191,6 +192,14 @@ std::vector<Effect> Run::outstanding() const {
   std::vector<Effect> effects;
   for (const auto& [key, id] : by_key_) effects.emplace_back(StartAction{request_of(frames_.at(id))});
   return effects;
+}
+
+bool Run::is_over(const std::string& key) const {
+  const std::string before = run_id_ + ".";
+  if (!key.starts_with(before) || by_key_.contains(key)) return false;
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(key.data() + before.size(), key.data() + key.size(), number);
+  return error == std::errc() && end == key.data() + key.size() && number >= 1 && number <= actions_made_;
 }
 
 void Run::expect_heartbeats(double now_s) {

@@ -64,6 +64,8 @@ public:
   void apply(const Event& event);
   /// After apply(): the actions under way, to be started again under their keys.
   std::vector<Effect> outstanding() const;
+  /// Whether `key` is of an action that this run asked for, and does not wait for any more.
+  bool is_over(const std::string& key) const;
   /// After apply(): nobody listened while the run was not in memory, so heartbeats count from now.
   void expect_heartbeats(double now_s);
 

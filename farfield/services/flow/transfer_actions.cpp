@@ -13,6 +13,7 @@ namespace {
 using core::Error;
 using core::ErrorCode;
 
+const std::string kKeys = "flow ";
 /// The time limit is the state's WaitTime; this one is for a run that nobody brings back.
 constexpr double kDeadline_s = 30 * 86400.0;
 
@@ -65,13 +66,18 @@ public:
     task.owner = subject_of_name(request.user);
     task.grant = request.grant;
     task.deadline_s = kDeadline_s;
-    return {{request.key, [this, task, key = request.key] { return tasks_.submit(task, "flow " + key); }}};
+    return {{request.key, [this, task, key = request.key] { return tasks_.submit(task, kKeys + key); }}};
   }
   std::optional<JobEnd> look(const std::string& id) override {
     const auto status = tasks_.status(id);
     return transfer::is_final(status.state) ? std::optional(end_of(status)) : std::nullopt;
   }
   void cancel(const std::string& id) override { tasks_.cancel(id); }
+  std::vector<Open> open() override {
+    std::vector<Open> out;
+    for (auto& [key, id] : tasks_.open_under(kKeys)) out.push_back({key.substr(kKeys.size()), id});
+    return out;
+  }
   std::string details(const ActionRequest&, const std::vector<std::string>&,
                       const std::vector<std::optional<JobEnd>>& ends) override {
     return ends.front()->details;

@@ -483,6 +483,15 @@ TaskStatus Tasks::status(const std::string& id) const {
   return status_from(rows[0]);
 }
 
+std::vector<std::pair<std::string, std::string>> Tasks::open_under(const std::string& beginning) const {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto row : state_->database.query(
+           "SELECT submit_key, id FROM transfer_task WHERE state IN ('queued', 'active') AND submit_key IS NOT NULL "
+           "ORDER BY number"))
+    if (row.text(0).starts_with(beginning)) out.emplace_back(row.text(0), row.text(1));
+  return out;
+}
+
 std::vector<TaskStatus> Tasks::list(const std::string& owner, Index at_most) const {
   std::vector<TaskStatus> all;
   const std::string order = " ORDER BY number DESC LIMIT ?";

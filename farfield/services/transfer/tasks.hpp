@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "farfield/core/clock.hpp"
@@ -62,6 +63,8 @@ public:
   TaskStatus status(const std::string& id) const;
   /// The latest first; of one owner, or of all where it is empty.
   std::vector<TaskStatus> list(const std::string& owner, Index at_most) const;
+  /// Keys and ids of the tasks that have not ended and were submitted under keys that begin so.
+  std::vector<std::pair<std::string, std::string>> open_under(const std::string& beginning) const;
   /// Files of a task in the order of their destination, from behind `after` on; only failed ones where asked.
   std::vector<StoredUnit> units(const std::string& id, bool failed_only, const std::string& after, Index at_most) const;
   /// Stored when it returns; what is being copied stops soon. Nothing happens to a task that has ended.
