@@ -43,12 +43,7 @@ struct Pipe {
 };
 
 std::vector<std::string> merged(const std::map<std::string, std::string>& added) {
-  std::map<std::string, std::string> all;
-  for (char** e = environ; *e != nullptr; ++e) {
-    const std::string entry = *e;
-    const std::size_t equals = entry.find('=');
-    if (equals != std::string::npos) all[entry.substr(0, equals)] = entry.substr(equals + 1);
-  }
+  std::map<std::string, std::string> all = own_environment();
   for (const auto& [name, value] : added) all[name] = value;
   std::vector<std::string> entries;
   for (const auto& [name, value] : all) entries.push_back(fmt::format("{}={}", name, value));
@@ -72,6 +67,16 @@ bool take(int from, std::string& to) {
 }
 
 }  // namespace
+
+std::map<std::string, std::string> own_environment() {
+  std::map<std::string, std::string> all;
+  for (char** e = environ; *e != nullptr; ++e) {
+    const std::string entry = *e;
+    const std::size_t equals = entry.find('=');
+    if (equals != std::string::npos) all[entry.substr(0, equals)] = entry.substr(equals + 1);
+  }
+  return all;
+}
 
 CommandResult run_command(const std::vector<std::string>& arguments,
                           const std::map<std::string, std::string>& environment, std::chrono::milliseconds limit) {

@@ -13,6 +13,9 @@ struct CommandResult {
   std::string out, err;  ///< at most 4 MB each; what comes after is read and dropped
 };
 
+/// The variables of this process.
+std::map<std::string, std::string> own_environment();
+
 /// Runs `arguments` (the first found in PATH) with `environment` added to this process's, standard input empty. Throws
 /// `not_found` if there is no such program, `timeout` (the program is killed) and `io`.
 CommandResult run_command(const std::vector<std::string>& arguments,

@@ -23,6 +23,7 @@
 #include "farfield/core/log.hpp"
 #include "farfield/core/system_error.hpp"
 #include "farfield/services/compute/block_settings.hpp"
+#include "farfield/services/compute/command.hpp"
 #include "farfield/services/compute/small_file.hpp"
 #include "farfield/services/compute/worker.hpp"
 
@@ -40,10 +41,7 @@ constexpr const char* kBegan = "FARFIELD_BLOCK_BEGAN";
 constexpr auto kSettled = std::chrono::seconds(5);  ///< a worker that dies sooner is started again with a pause
 constexpr auto kLongestPause = milliseconds(30'000);
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing here changes the environment
-  return value == nullptr ? "" : value;
-}
+std::string environment(const char* name) { return own_environment()[name]; }
 
 std::vector<std::string> own_arguments() {
   const std::string text = read_small("/proc/self/cmdline", std::size_t{1} << 20);

@@ -20,6 +20,7 @@
 #include "farfield/core/text.hpp"
 #include "farfield/net/websocket.hpp"
 #include "farfield/services/compute/bench.hpp"
+#include "farfield/services/compute/command.hpp"
 #include "farfield/services/compute/journal.hpp"
 #include "farfield/services/compute/large_output.hpp"
 #include "farfield/services/compute/slots.hpp"
@@ -44,11 +45,6 @@ constexpr std::size_t kMostBytesInMessage = std::size_t{4} << 20;
 
 double now_s() { return duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing here changes the environment
-  return value == nullptr ? "" : value;
-}
-
 /// A failure of the system, to be tried again, as opposed to one of the task.
 bool is_systems(ErrorCode code) {
   return code == ErrorCode::io || code == ErrorCode::resource_exhausted || code == ErrorCode::unavailable ||
@@ -65,7 +61,7 @@ public:
         name_(fmt::format("{}.{}", place.place, journal_.incarnation())),
         by_(settings_->confine ? confinement() : ConfinedBy::nothing) {
     devices_ = settings_->devices;
-    if (devices_.empty()) devices_ = core::between_commas(environment("CUDA_VISIBLE_DEVICES"));
+    if (devices_.empty()) devices_ = core::between_commas(own_environment()["CUDA_VISIBLE_DEVICES"]);
     if (!devices_.empty() && !settings_->slots.empty())
       slots_.emplace(settings_->slots, static_cast<int>(devices_.size()) * settings_->slots_per_device);
   }
