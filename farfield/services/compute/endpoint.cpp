@@ -411,8 +411,10 @@ struct Endpoint::State {
 
   void from_worker(const std::shared_ptr<WorkerLine>& line, const Message& message) {
     if (const auto* hello = std::get_if<Hello>(&message)) return greet(line, *hello);
-    if (!line->id || lines[*line->id] != line) return;  // it has not said who it is, or has another line now
+    if (!line->id) return;  // it has not said who it is
     const WorkerId& id = *line->id;
+    // It has another line now, or its block has ended: what was under way then must not make it known again.
+    if (const auto current = lines.find(id); current == lines.end() || current->second != line) return;
     if (const auto* begun = std::get_if<Begun>(&message)) {
       for (const TaskBegin& b : begun->tasks) dispatcher.began(id, of(b, id));
     } else if (const auto* ended = std::get_if<Ended>(&message)) {
