@@ -16,6 +16,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <vector>
 
@@ -110,6 +111,7 @@ public:
   int run(const std::stop_token& leave) {
     const auto notice = Clock::now() + duration<double>(std::max(0.0, settings_.walltime_s - settings_.notice_s));
     std::vector<Place> places(static_cast<std::size_t>(settings_.workers));
+    std::error_code ignored;
     bool leaving = false;
     for (;;) {
       if (!leaving && (leave.stop_requested() || Clock::now() >= notice)) {
@@ -122,6 +124,9 @@ public:
       bool all_gone = true;
       for (std::size_t i = 0; i < places.size(); ++i) {
         Place& p = places[i];
+        // An endpoint that has forgotten the block has removed its settings: nobody would hear another worker.
+        if (p.pid == 0 && !p.left && !leaving && !std::filesystem::exists(settings_path(folder_), ignored) && !ignored)
+          give_up(p);
         if (p.pid == 0 && !p.left && !leaving) {
           if (Clock::now() >= p.again) begin(p, i);
           else next = std::min(next, p.again);
@@ -133,7 +138,7 @@ public:
       reap(places);
     }
     end_strangers(places);
-    return 0;
+    return std::any_of(places.begin(), places.end(), [](const Place& p) { return p.gave_up; }) ? 1 : 0;
   }
 
 private:
@@ -142,13 +147,20 @@ private:
     int handle = -1;  ///< pidfd
     Clock::time_point started{}, again{};
     milliseconds pause{0};
-    bool left = false;  ///< of its own will: nobody follows it
+    Clock::time_point failing{};  ///< since when workers die before they settle; none: they do not
+    bool left = false;     ///< of its own will, or given up: nobody follows it
+    bool gave_up = false;
   };
 
   void begin(Place& p, std::size_t number) const {
     p.pid = start({fmt::format("{}={}", kPlace, number), fmt::format("{}={:.3f}", kBegan, began_s_)});
     p.handle = static_cast<int>(::syscall(SYS_pidfd_open, p.pid, 0));
     p.started = Clock::now();
+  }
+
+  static void give_up(Place& p) {
+    p.left = p.gave_up = true;
+    core::log(core::LogLevel::error, "worker_given_up", {});
   }
 
   void wait(const std::vector<Place>& places, Clock::time_point until) const {
@@ -186,6 +198,10 @@ private:
       p->pause = settled || p->pause == milliseconds(0) ? milliseconds(settled ? 0 : 100)
                                                         : std::min<milliseconds>(2 * p->pause, kLongestPause);
       p->again = Clock::now() + p->pause;
+      if (settled) p->failing = {};
+      else if (p->failing == Clock::time_point{}) p->failing = p->started;
+      // Workers that cannot even start never see that they are alone, and hold the block to the end of its walltime.
+      if (!settled && Clock::now() - p->failing > duration<double>(settings_.alone_s)) give_up(*p);
     }
     if (died) end_strangers(places);
   }

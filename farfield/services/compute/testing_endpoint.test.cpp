@@ -25,7 +25,9 @@ public:
     const std::string name = work.function.name;
     const auto text = [&](const char* member) { return arguments.value(member, std::string()); };
     const auto wait = [&] {
-      while (!fs::exists(work.root + "/" + text("until")) && !cancel.stop_requested() && !leave.stop_requested())
+      // A test that was killed takes no folder away, who cleans up after it does: then nobody says when to end.
+      while (fs::exists(work.root) && !fs::exists(work.root + "/" + text("until")) && !cancel.stop_requested() &&
+             !leave.stop_requested())
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       return cancel.stop_requested() ? Ending::cancelled : leave.stop_requested() ? Ending::interrupted : Ending::done;
     };
