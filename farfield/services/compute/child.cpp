@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 
 #include "farfield/core/error.hpp"
 #include "farfield/core/system_error.hpp"
@@ -111,7 +112,41 @@ private:
   std::string text_;
 };
 
+/// Ends the program with its process group, however its caller goes, and takes its code.
+class Started {
+public:
+  explicit Started(pid_t pid) : pid_(pid) {}
+  ~Started() { end(); }
+  Started(const Started&) = delete;
+  Started& operator=(const Started&) = delete;
+  int end() {
+    if (pid_ == 0) return 0;
+    ::kill(-pid_, SIGKILL);  // the number still names the group: nobody has waited for it yet
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+private:
+  pid_t pid_;
+};
+
 }  // namespace
+
+void end_children(std::span<const pid_t> except) {
+  for (int round = 0; round < 1000; ++round) {  // who is ended leaves its own children to us
+    std::ifstream children(fmt::format("/proc/self/task/{}/children", ::getpid()));
+    bool found = false;
+    for (pid_t pid = 0; children >> pid;) {
+      if (std::find(except.begin(), except.end(), pid) != except.end()) continue;
+      found = true;
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+    }
+    if (!found) return;
+  }
+}
 
 ChildEnd run_child(const ChildProgram& program, const std::function<void(const std::string&)>& line,
                    const std::stop_token& stop) {
@@ -122,8 +157,10 @@ ChildEnd run_child(const ChildProgram& program, const std::function<void(const s
   Descriptor out(pipe[0]), in(pipe[1]), asked(::eventfd(0, EFD_CLOEXEC));
   if (asked.number < 0) throw core::system_error(errno, "cannot make an event");
   const pid_t pid = start(program, in.number);
+  Started started(pid);
   in.close();
   const Descriptor ended(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (ended.number < 0) throw core::system_error(errno, "cannot wait for " + program.arguments[0]);
   const std::stop_callback on_stop(stop, [&] {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto n = ::write(asked.number, &one, sizeof one);
@@ -164,10 +201,7 @@ ChildEnd run_child(const ChildProgram& program, const std::function<void(const s
     if (all[1].revents != 0) over = true;
   }
   lines.flush();
-  ::kill(-pid, SIGKILL);  // its process group, which the number still names: nobody has waited for it yet
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.exit_code = started.end();
   result.last_line = lines.last;
   return result;
 }

@@ -1,9 +1,12 @@
 #pragma once
 // A program that runs for long: its lines are heard as they come, and it can be asked to end.
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <functional>
 #include <map>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -24,8 +27,13 @@ struct ChildEnd {
 
 /// Runs it in this thread's folder with this thread's confinement, standard input empty, in a process group of its own
 /// that ends with it. `line` hears standard output and error, line by line (at most 4096 bytes each). TERM goes to the
-/// group when `stop` is requested. Throws `not_found` (no such program), `io`.
+/// group when `stop` is requested. Throws `not_found` (no such program), `io`, and what `line` throws: the program is
+/// ended.
 ChildEnd run_child(const ChildProgram& program, const std::function<void(const std::string&)>& line,
                    const std::stop_token& stop);
+
+/// Kills the children that the main thread of this process has, but `except`: with PR_SET_CHILD_SUBREAPER they are also
+/// what its children left behind.
+void end_children(std::span<const pid_t> except);
 
 }  // namespace farfield::services::compute

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
+#include <stdexcept>
 
 #include "farfield/core/error.hpp"
 
@@ -60,6 +62,18 @@ TEST(Child, IsKilledWithItsChildrenWhenItDoesNotListen) {
   EXPECT_EQ(end.exit_code, 137);
   // A child that it leaves behind holds nobody up.
   EXPECT_EQ(shell("sleep 600 & exit 0", lines).exit_code, 0);
+}
+
+TEST(Child, EndsWithAListenerThatThrows) {
+  std::string pid;
+  EXPECT_THROW(run_child({{"sh", "-c", "echo $$; exec sleep 600"}, {{"PATH", "/usr/bin:/bin"}}},
+                         [&](const std::string& line) {
+                           pid = line;
+                           throw std::runtime_error("heard enough");
+                         },
+                         {}),
+               std::runtime_error);
+  EXPECT_NE(::kill(std::stoi(pid), 0), 0) << "it runs on, and nobody waits for it";
 }
 
 TEST(Child, ThatIsNotThere) {

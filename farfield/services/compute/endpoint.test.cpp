@@ -257,6 +257,19 @@ TEST_F(EndpointTest, TasksSeeTheirExperimentAndNoOther) {
   EXPECT_EQ(Json::parse(end("t6").output)["out"], "mine");
 }
 
+TEST_F(EndpointTest, WhatAProgramLeavesRunningEndsWithItsTask) {
+  if (confinement() == ConfinedBy::nothing) FARFIELD_SKIP("this system can confine nobody");
+  start();
+  Assignment leaves = call("t1", "leaves");
+  leaves.function.kind = FunctionKind::command;
+  leaves.function.command = {"sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!"};
+  service_.submit(leaves);
+  const TaskEnd e = end("t1");
+  ASSERT_EQ(e.ending, Ending::done) << e.problem;
+  const int left = std::stoi(Json::parse(e.output)["out"].get<std::string>());
+  EXPECT_NE(::kill(left, 0), 0) << "process " << left << " runs on";
+}
+
 TEST_F(EndpointTest, WithoutConfinementProgramsAreRefused) {
   options_.confine = false;
   start();

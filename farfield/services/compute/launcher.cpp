@@ -17,13 +17,13 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <vector>
 
 #include "farfield/core/error.hpp"
 #include "farfield/core/log.hpp"
 #include "farfield/core/system_error.hpp"
 #include "farfield/services/compute/block_settings.hpp"
+#include "farfield/services/compute/child.hpp"
 #include "farfield/services/compute/command.hpp"
 #include "farfield/services/compute/small_file.hpp"
 #include "farfield/services/compute/worker.hpp"
@@ -208,17 +208,9 @@ private:
 
   /// Ends the children that are no workers: what a worker that died had started.
   static void end_strangers(const std::vector<Place>& places) {
-    for (int round = 0; round < 1000; ++round) {  // who is ended leaves its own children to us
-      std::ifstream children(fmt::format("/proc/self/task/{}/children", ::getpid()));
-      bool found = false;
-      for (pid_t pid = 0; children >> pid;) {
-        if (std::any_of(places.begin(), places.end(), [&](const Place& p) { return p.pid == pid; })) continue;
-        found = true;
-        ::kill(pid, SIGKILL);
-        ::waitpid(pid, nullptr, 0);
-      }
-      if (!found) return;
-    }
+    std::vector<pid_t> workers;
+    for (const Place& p : places) workers.push_back(p.pid);
+    end_children(workers);
   }
 
   std::string folder_;
@@ -226,6 +218,25 @@ private:
   int event_;
   double began_s_ = 0;
   std::optional<std::stop_callback<std::function<void()>>> on_leave_;
+};
+
+/// What a task leaves running ends with it, whatever group or session it made: it holds cores and GPUs, and it would
+/// write to files that the next attempt writes to.
+class TidyRunner final : public TaskRunner {
+public:
+  explicit TidyRunner(std::unique_ptr<TaskRunner> runner) : runner_(std::move(runner)) {}
+  std::vector<FunctionRecord> verbs() const override { return runner_->verbs(); }
+  WorkEnd run(const Work& work, Reporter& reporter, const std::stop_token& cancel,
+              const std::stop_token& leave) override {
+    struct Tidy {
+      ~Tidy() { end_children({}); }
+    };
+    const Tidy tidy;
+    return runner_->run(work, reporter, cancel, leave);
+  }
+
+private:
+  std::unique_ptr<TaskRunner> runner_;
 };
 
 }  // namespace
@@ -250,7 +261,9 @@ int run_in_block(const std::string& folder, const std::function<std::unique_ptr<
   const pid_t launcher = ::getppid();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != launcher) return 1;  // it went before that counted
-  const auto runner = make();
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+    throw core::system_error(errno, "cannot look after the processes of tasks");
+  const auto runner = std::make_unique<TidyRunner>(make());
   run_worker({folder, node_name(), std::atoi(place.c_str()), std::strtod(environment(kBegan).c_str(), nullptr)},
              *runner, leave);
   return 0;
