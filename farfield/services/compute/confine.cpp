@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/landlock.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -108,6 +110,15 @@ void need(int result, const std::string& what) {
   if (result != 0) throw core::system_error(errno, what);
 }
 
+/// Read-only with all that is mounted below it.
+void protect(const std::string& target, const std::string& path) {
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
+  need(static_cast<int>(
+           ::syscall(SYS_mount_setattr, AT_FDCWD, target.c_str(), AT_RECURSIVE, &attributes, sizeof attributes)),
+       "cannot protect " + path);
+}
+
 /// Makes `path` visible beneath `root`.
 void show(const std::string& root, const std::string& path, bool writable) {
   struct stat what{};
@@ -126,9 +137,23 @@ void show(const std::string& root, const std::string& path, bool writable) {
     const Descriptor made(::open(target.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   }
   need(::mount(path.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr), "cannot show " + path);
-  if (!writable)
-    need(::mount(nullptr, target.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, nullptr),
-         "cannot protect " + path);
+  if (!writable) protect(target, path);
+}
+
+/// Root stays root, of files only: with its other powers it would mount what is hidden from it, or look at it through
+/// the processes outside (/proc/PID/root), which the kernel refuses to who has less power than they have.
+void give_up_capabilities() {
+  constexpr std::uint32_t kept = 1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER | 1U << CAP_FSETID;
+  for (int one = 0; ::prctl(PR_CAPBSET_READ, one, 0, 0, 0) >= 0; ++one)
+    if (one >= 32 || (kept >> one & 1U) == 0)
+      need(::prctl(PR_CAPBSET_DROP, one, 0, 0, 0), "cannot give up capabilities");
+  need(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "cannot give up capabilities");
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> have{};
+  need(static_cast<int>(::syscall(SYS_capget, &header, have.data())), "cannot read capabilities");
+  have[0] = {have[0].effective & kept, have[0].permitted & kept, 0};
+  have[1] = {};
+  need(static_cast<int>(::syscall(SYS_capset, &header, have.data())), "cannot give up capabilities");
 }
 
 void by_mount_namespace(const Reach& reach) {
@@ -157,9 +182,7 @@ void by_mount_namespace(const Reach& reach) {
     std::filesystem::create_directories(target, error);
     need(::mount(fmt::format("/proc/self/fd/{}", folder).c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr),
          "cannot show " + path);
-    if (!writable[i])
-      need(::mount(nullptr, target.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, nullptr),
-           "cannot protect " + path);
+    if (!writable[i]) protect(target, path);
     ::close(folder);
   }
   need(::chdir(root.c_str()), "cannot enter the root");
@@ -167,6 +190,7 @@ void by_mount_namespace(const Reach& reach) {
   need(::umount2(".", MNT_DETACH), "cannot leave the old root");
   need(::chdir("/"), "cannot enter the root");
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw core::system_error(errno, "cannot give up privileges");
+  give_up_capabilities();
 }
 
 }  // namespace

@@ -69,6 +69,14 @@ TEST_P(Confined, ProgramsTheyStartAreConfinedToo) {
     EXPECT_EQ(read("mine/file").out, "mine");
     EXPECT_NE(read("theirs/file").exit_code, 0);
     EXPECT_NE(read("mine/link").exit_code, 0);
+    // Nor by way of the processes that are not confined.
+    for (const int pid : {::getpid(), 1}) {
+      const std::string way = "/proc/" + std::to_string(pid) + "/root" + (folder / "theirs/file").string();
+      EXPECT_NE(run_command({"cat", way}, {}, std::chrono::seconds(60)).exit_code, 0) << way;
+    }
+    EXPECT_NE(run_command({"mount", "-t", "tmpfs", "none", (folder / "mine").string()}, {}, std::chrono::seconds(60))
+                  .exit_code,
+              0);
     // Programs that want to know the system still run.
     EXPECT_EQ(run_command({"sh", "-c", "date > /dev/null && id > /dev/null"}, {}, std::chrono::seconds(60)).exit_code,
               0);
