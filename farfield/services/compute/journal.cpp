@@ -118,13 +118,16 @@ Journal::~Journal() {
 }
 
 void Journal::append(const Message& line) {
-  const std::string text = encode(line) + "\n";
+  // After a line that a full disk cut, a fresh one: the next must not go with it.
+  const std::string text = (torn_ ? "\n" : "") + encode(line) + "\n";
   std::string_view rest = text;
+  torn_ = true;
   while (!rest.empty()) {
     const ssize_t n = ::write(file_, rest.data(), rest.size());
     if (n < 0 && errno != EINTR) throw core::system_error(errno, "cannot write " + path_);
     if (n > 0) rest.remove_prefix(static_cast<std::size_t>(n));
   }
+  torn_ = false;
   bytes_ += text.size();
 }
 
@@ -140,6 +143,7 @@ void Journal::shorten() {
   if (file < 0) throw core::system_error(errno, "cannot open " + path_);
   if (file_ >= 0) ::close(file_);
   file_ = file;
+  torn_ = false;
   bytes_ = text.size();
 }
 
@@ -151,9 +155,10 @@ void Journal::begin(const TaskBegin& begin) {
 
 void Journal::end(const TaskEnd& end) {
   const std::lock_guard lock(mutex_);
-  append(Ended{{end}});
+  // Known first: an end that the disk has no room for is still told at each greeting, and its task not begun again.
   content_.begun.erase(end.key);
   content_.ended[end.key] = end;
+  append(Ended{{end}});
 }
 
 void Journal::acknowledged(std::span<const TaskKey> ends) {

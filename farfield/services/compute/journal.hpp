@@ -43,6 +43,7 @@ public:
 
   int incarnation() const { return incarnation_; }
   void begin(const TaskBegin& begin);
+  /// Throws `io` where it could not be written; ended() tells it all the same.
   void end(const TaskEnd& end);
   void acknowledged(std::span<const TaskKey> ends);
   /// Ends that nobody has acknowledged.
@@ -60,6 +61,7 @@ private:
   int lock_ = -1, file_ = -1;
   mutable std::mutex mutex_;
   std::size_t bytes_ = 0;
+  bool torn_ = false;  ///< the last line may be cut
   JournalContent content_;
 };
 

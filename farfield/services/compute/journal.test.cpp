@@ -1,7 +1,9 @@
 #include "farfield/services/compute/journal.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "farfield/core/error.hpp"
@@ -58,6 +60,27 @@ TEST(Journal, TellsTheNextWorkerWhatWasDoneAndWhatWasLost) {
   ASSERT_EQ(all.size(), 1U);
   EXPECT_EQ(all[0].node, "n1.site");
   EXPECT_EQ(all[0].place, 3);
+}
+
+TEST(Journal, KnowsEndsThatTheDiskHasNoRoomFor) {
+  const core::testing::TemporaryFolder folder;
+  const std::string path = journal_path(folder.path().string(), "n", 0);
+  Journal journal(path);
+  journal.begin(begin("a"));
+  struct rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto heard = std::signal(SIGXFSZ, SIG_IGN);
+  // Room for a few bytes of the line, as a disk has that fills up.
+  const rlimit none{std::filesystem::file_size(path) + 5, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  EXPECT_THROW(journal.end(done("a")), core::Error);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, heard);
+  EXPECT_TRUE(journal.has_ended({"a", 1}));
+  ASSERT_EQ(journal.ended().size(), 1U);
+  EXPECT_EQ(journal.ended()[0].output, "[1]");
+  journal.end(done("b"));  // there is room again
+  EXPECT_TRUE(read_journal(path).ended.contains({"b", 1})) << "the line before took it along";
 }
 
 TEST(Journal, BelongsToOneWorker) {
