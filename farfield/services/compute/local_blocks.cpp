@@ -119,7 +119,13 @@ public:
 
   std::map<std::string, BlockStatus> query(std::span<const std::string> ids) override {
     std::map<std::string, BlockStatus> all;
-    for (const std::string& id : ids) all[id] = status(id);
+    for (const std::string& id : ids) {
+      try {
+        all[id] = status(id);
+      } catch (const Error& e) {  // of another provider, which had this folder before
+        all[id].reason = e.message();
+      }
+    }
     return all;
   }
 

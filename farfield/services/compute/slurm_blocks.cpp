@@ -124,14 +124,15 @@ public:
 
   std::map<std::string, BlockStatus> query(std::span<const std::string> ids) override {
     std::map<std::string, std::string> id_of;  // by job
-    std::string jobs;
-    for (const std::string& id : ids) {
-      const std::string job = parse_job(id);
-      id_of[job] = id;
-      jobs += (jobs.empty() ? "" : ",") + job;
-    }
     std::map<std::string, BlockStatus> all;
-    if (ids.empty()) return all;
+    for (const std::string& id : ids) {
+      try {
+        id_of[parse_job(id)] = id;
+      } catch (const Error& e) {  // of another provider, which had this folder before
+        all[id].reason = e.message();
+      }
+    }
+    if (id_of.empty()) return all;
     // All users' jobs are asked for: squeue fails for a list in which it knows none.
     const CommandResult queue = squeue({"--states=all"}, "%i|%T|%r|%N");
     for (const std::string& line : split(queue.out, '\n')) {
