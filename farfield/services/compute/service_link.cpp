@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -18,7 +19,7 @@ constexpr milliseconds kFirstPause{100}, kLongestPause{5000}, kLetGo{5000};
 constexpr core::Index kLongestMessage = core::Index{64} << 20;
 }  // namespace
 
-struct ServiceLink::State {
+struct ServiceLink::State : std::enable_shared_from_this<ServiceLink::State> {
   State(ServiceLinkOptions o, Events e) : options(std::move(o)), events(std::move(e)) {
     const auto url = core::value_or_throw(net::parse_url(options.service));
     target = fmt::format("{}://{}/api/v1/endpoints/{}/link", url.secure ? "wss" : "ws", url.authority(),
@@ -66,12 +67,15 @@ struct ServiceLink::State {
     how.limits.message_bytes = kLongestMessage;
     if (options.token) how.headers.add("Authorization", "Bearer " + options.token());
     net::WebSocket::Events heard;
-    heard.message = [this, line](std::string message, bool) { events.message(line, std::move(message)); };
-    heard.closed = [this, line](const std::string& reason) {
+    // Who was given the line may hold it longer than the link is there: what its threads use stays as long.
+    heard.message = [self = shared_from_this(), line](std::string message, bool) {
+      if (!self->stopping()) self->events.message(line, std::move(message));
+    };
+    heard.closed = [self = shared_from_this(), line](const std::string& reason) {
       core::log(core::LogLevel::warning, "service_line_closed", {{"reason", reason}});
-      const std::lock_guard lock(mutex);
-      gone = std::max(gone, line);
-      wake.notify_all();
+      const std::lock_guard lock(self->mutex);
+      self->gone = std::max(self->gone, line);
+      self->wake.notify_all();
     };
     return net::connect_websocket(target, heard, how);
   }
@@ -93,7 +97,7 @@ struct ServiceLink::State {
 };
 
 ServiceLink::ServiceLink(ServiceLinkOptions options, Events events)
-    : state_(std::make_unique<State>(std::move(options), std::move(events))) {
+    : state_(std::make_shared<State>(std::move(options), std::move(events))) {
   state_->thread = std::thread([s = state_.get()] { s->run(); });
 }
 
