@@ -25,7 +25,7 @@ using nlohmann::json;
 constexpr core::Index kLargestOutput = core::Index{1} << 30;
 
 /// What programs of tasks are told of this process's environment: where programs and libraries are, the scheduler's
-/// and MPI's words. Nothing else is their business.
+/// and MPI's words, but not the scheduler's key. Nothing else is their business.
 std::map<std::string, std::string> environment(const compute::Work& work) {
   std::map<std::string, std::string> all{{"PATH", "/usr/local/bin:/usr/bin:/bin"}, {"LANG", "C.UTF-8"}};
   for (char** e = environ; *e != nullptr; ++e) {
@@ -34,7 +34,8 @@ std::map<std::string, std::string> environment(const compute::Work& work) {
     if (equals == std::string_view::npos) continue;
     for (const char* known :
          {"PATH=", "LANG=", "LD_LIBRARY_PATH=", "MODULEPATH=", "TZ=", "SLURM", "OMPI_", "PMIX_", "UCX_", "FI_", "OMP_"})
-      if (entry.starts_with(known)) all[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
+      if (entry.starts_with(known) && !entry.starts_with("SLURM_JWT="))
+        all[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
   }
   all["HOME"] = all["TMPDIR"] = work.folder;
   all["FARFIELD_TASK"] = work.key.task;
@@ -87,6 +88,8 @@ compute::WorkEnd run_program(const compute::Work& work, const TaskRunnerOptions&
                              const std::stop_token& stop) {
   compute::ChildProgram program;
   program.environment = environment(work);
+  // Without the scheduler's words mpirun stays on this node, where the program is confined.
+  if (work.ranks > 1) std::erase_if(program.environment, [](const auto& v) { return v.first.starts_with("SLURM"); });
   if (!work.code.empty()) {
     program.environment["FARFIELD_CODE"] = work.code;
     program.environment["PATH"] = work.code + ":" + program.environment["PATH"];
@@ -108,6 +111,11 @@ compute::WorkEnd run_program(const compute::Work& work, const TaskRunnerOptions&
   if (end.ending != compute::Ending::done) return end;
   if (!fs::exists(output, error)) {
     end.output = R"({"exit_code":0})";
+    return end;
+  }
+  if (!fs::is_regular_file(fs::symlink_status(output, error))) {  // a pipe would hold the worker for ever
+    end.ending = compute::Ending::failed;
+    end.problem = fmt::format("what {} made of $FARFIELD_OUTPUT is not a file", work.function.name);
     return end;
   }
   const auto bytes = io::read_file(output, kLargestOutput);

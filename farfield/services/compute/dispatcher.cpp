@@ -48,6 +48,10 @@ void Dispatcher::offered(const Assignment& a, bool ready) {
         fmt::format("the task needs {} GPU slots, a node of this endpoint has {}", r.gpu_slots, limits_.gpu_slots);
   else if (a.function.kind != FunctionKind::verb && !limits_.confines)
     problem = "this endpoint has no means to confine programs, and runs none but its own";
+  else if (a.function.kind != FunctionKind::verb && r.nodes > 1)
+    problem = fmt::format(
+        "the task asks for {} nodes: a program is confined on its own node only, so that only verbs run on several",
+        r.nodes);
   if (!problem.empty()) return end_here(at, Ending::failed, problem);
   if (ready) return push(at, false);
   h.state = State::waits_for_code;

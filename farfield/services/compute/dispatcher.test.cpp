@@ -214,6 +214,27 @@ TEST_F(DispatcherTest, ATaskOfManyRanksHasABlockForItself) {
   EXPECT_EQ(placed().size(), 1U);
 }
 
+TEST_F(DispatcherTest, ProgramsOverSeveralNodesAreRefused) {
+  DispatcherLimits limits;
+  limits.walltime_s = 1000;
+  limits.nodes = 4;
+  limits.workers = 4;
+  limits.confines = true;
+  Dispatcher wide(limits);
+  Assignment a = task("program");
+  a.request.resources.ranks = a.request.resources.nodes = 2;
+  a.function.kind = FunctionKind::command;
+  wide.offered(a, true);
+  const auto ended = wide.take_orders().ended;
+  ASSERT_EQ(ended.size(), 1U);
+  EXPECT_EQ(ended[0].ending, Ending::failed);
+  EXPECT_NE(ended[0].problem.find("confined"), std::string::npos) << ended[0].problem;
+  a = task("verb");
+  a.request.resources.ranks = a.request.resources.nodes = 2;
+  wide.offered(a, true);
+  EXPECT_TRUE(wide.take_orders().ended.empty());
+}
+
 TEST_F(DispatcherTest, ABlockIsFreeAgainWhenTheTaskItWasKeptForIsCancelled) {
   greet(kFirst);
   greet(kSecond);

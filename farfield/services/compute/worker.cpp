@@ -136,7 +136,7 @@ private:
       {
         const std::lock_guard lock(mutex_);
         settings_ = settings;
-        socket_ = std::move(socket);
+        socket_.swap(socket);  // one before goes outside the lock, which its callbacks take
         begun_.clear();  // said anew below
         ended_.clear();
         if (running_ && started_) begun_.push_back(*started_);
@@ -418,7 +418,8 @@ private:
       }
       work.devices = core::between_commas(visible_devices(lease->slots(), devices_, settings->slots_per_device));
     }
-    work.nodes = nodes(settings->nodes);
+    // Ranks on other nodes are started by daemons there that nobody confines.
+    work.nodes = nodes(f.kind == FunctionKind::verb ? settings->nodes : 1);
 
     end.times.started_s = now_s();
     {
