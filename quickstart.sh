@@ -11,10 +11,10 @@ out=out/quickstart
 say() { printf '\n== %s\n' "$*"; }
 give_up() { echo "quickstart: $*" >&2; exit 1; }
 
-say "1 of 4: packages"
+say "1 of 5: packages"
 tools/install.sh build || give_up "the packages above are needed first"
 
-say "2 of 4: build (build/release)"
+say "2 of 5: build (build/release)"
 mkdir -p build
 # A folder that is already configured keeps its options: this may be a developer's.
 if [ ! -f build/release/build.ninja ]; then
@@ -23,12 +23,24 @@ fi
 cmake --build build/release --target farfield --parallel "$(nproc)" ||
   give_up "the build failed; again: cmake --build build/release --target farfield"
 
-say "3 of 4: reconstruct 516 diffraction patterns of a Siemens star"
+say "3 of 5: reconstruct 516 diffraction patterns of a Siemens star"
 build/release/bin/farfield ptychography reconstruct "$scan" --out "$out" \
   --iterations 32 --probe-modes 2 --refine-positions ||
   give_up "the reconstruction failed; again: build/release/bin/farfield ptychography reconstruct $scan --out $out"
 
-say "4 of 4: the same by itself: a folder that is watched, and a flow"
+say "4 of 5: the same live: sent as a detector would, 200 patterns a second, the image sharpens as they come"
+live=out/live
+mkdir -p "$live"
+build/release/bin/farfield replay "$scan" --to "ipc://$live/socket" --rate 200 --quiet &
+detector=$!
+trap 'kill "$detector" 2>/dev/null || true' EXIT
+build/release/bin/farfield live ptychography --source "@ipc://$live/socket" --like "$scan" --out "$live" \
+  --refine-after-scan 10 || give_up "the live reconstruction failed"
+wait "$detector" || give_up "the replay of $scan failed"
+trap - EXIT
+rm -f "$live/socket"
+
+say "5 of 5: the same by itself: a folder that is watched, and a flow"
 up=out/up number=100
 while [ -e "$up/beamline/input/scan$number" ]; do number=$((number + 1)); done
 port=${FARFIELD_QUICKSTART_PORT:-8443}
@@ -55,5 +67,6 @@ rmdir "$up/arriving"
 
 say "Done. Look at"
 for file in "$out"/*; do echo "  $file"; done
+echo "  $live/object_phase.png   (while the patterns came)"
 echo "  $up/beamline/recon/$number/object_phase.png   (brought back by the flow $up/flow.json)"
 echo "Your own scans: build/release/bin/farfield up --folder $up, then put folders scan1, scan2, ... into $up/beamline/input"
