@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "apps/farfield/agent_identity.hpp"
+#include "apps/farfield/host_name.hpp"
 #include "farfield/core/system_error.hpp"
 #include "farfield/core/text.hpp"
 #include "farfield/net/server.hpp"
@@ -47,11 +48,6 @@ std::string contents(const fs::path& path) {
   text << file.rdbuf();
   if (!file) throw Error(ErrorCode::not_found, fmt::format("cannot read {}", path.string()));
   return text.str();
-}
-
-std::string host_name() {
-  char name[256] = "";
-  return ::gethostname(name, sizeof name - 1) == 0 && name[0] != '\0' ? name : "localhost";
 }
 
 bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }

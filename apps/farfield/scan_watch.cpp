@@ -6,10 +6,13 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <thread>
 
 #include "apps/farfield/flow_host.hpp"
 #include "apps/farfield/flow_options.hpp"
+#include "apps/farfield/host_name.hpp"
+#include "farfield/codec/checksum.hpp"
 #include "farfield/core/text.hpp"
 #include "farfield/io/hdf5/file.hpp"
 #include "farfield/net/url.hpp"
@@ -113,6 +116,11 @@ std::string flow_of(const ServiceClient& client, const std::string& flow) {
   }
 }
 }  // namespace
+
+std::string request_id(const watch::Scan& scan, const std::string& host, const std::string& flow) {
+  const std::string whole = fmt::format("{}\n{}\n{}", host, flow, scan.key);
+  return "watch:" + codec::sha256_hex(std::as_bytes(std::span(whole)));
+}
 
 std::string run_input(const std::string& given, const watch::Scan& scan, const std::string& inside) {
   json input = json::parse(given, nullptr, false);
@@ -229,7 +237,7 @@ struct ScanWatch::State {
     const json body{{"input", json::parse(run_input(options.input, scan, options.inside))},
                     {"label", scan.name},
                     {"tags", tags},
-                    {"request_id", scan.key}};
+                    {"request_id", request_id(scan, host_name(), flow)}};
     const auto answer = parsed(client.call("POST", target("flows", flow) + "/runs", text(body)));
     const std::string id = answer.value("id", "");
     tell({scan.name, id, "", ""});

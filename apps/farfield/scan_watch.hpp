@@ -39,6 +39,10 @@ const core::BoundSchema<ScanWatchOptions>& watch_schema();
 /// "name", "path", "result", "file"}. Path and result begin with `inside`. Throws `invalid_argument`.
 std::string run_input(const std::string& text, const services::watch::Scan& scan, const std::string& inside);
 
+/// The name of the request that starts the scan's run with this flow: the same again after a crash, and another one on
+/// another machine, whose folders may have the same names.
+std::string request_id(const services::watch::Scan& scan, const std::string& host, const std::string& flow);
+
 /// Whether the HDF5 files of a scan hold at least `frames` frames (the first axis of `dataset`, over all files). A file
 /// that cannot be read yet has none.
 bool has_frames(const std::string& scan, std::int64_t frames, const std::string& dataset);

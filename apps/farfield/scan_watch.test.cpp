@@ -43,6 +43,18 @@ TEST(RunInput, FillsInTheScan) {
   EXPECT_THROW(run_input("[]", scan, ""), core::Error);
 }
 
+TEST(RequestId, IsOfOneScanOnOneMachineForOneFlow) {
+  services::watch::Scan scan;
+  scan.key = "watch:/data/" + std::string(4000, 'x') + ":7";
+  const auto id = request_id(scan, "beamline1", "flow1");
+  EXPECT_EQ(id, request_id(scan, "beamline1", "flow1"));
+  EXPECT_LE(id.size(), 200U);  // as long as a service takes
+  EXPECT_NE(id, request_id(scan, "beamline2", "flow1"));
+  EXPECT_NE(id, request_id(scan, "beamline1", "flow2"));
+  scan.key.back() = '8';
+  EXPECT_NE(id, request_id(scan, "beamline1", "flow1"));
+}
+
 TEST(HasFrames, CountsThemOverTheFilesOfAScan) {
   const core::testing::TemporaryFolder folder;
   const fs::path scan = folder / "scan1";

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "apps/farfield/host_name.hpp"
 #include "farfield/core/system_error.hpp"
 #include "farfield/core/text.hpp"
 #include "farfield/io/atomic_file.hpp"
@@ -18,11 +19,6 @@ using core::ErrorCode;
 namespace fs = std::filesystem;
 
 constexpr double kRenew_days = 1, kWarn_days = 30;
-
-std::string host_name() {
-  char name[256] = "";
-  return ::gethostname(name, sizeof name - 1) == 0 && name[0] != '\0' ? name : "localhost";
-}
 
 bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }
 
