@@ -38,8 +38,10 @@ std::vector<Place> places_of(const std::vector<StageTimes>& files, std::vector<s
     }
     places.push_back(std::move(place));
   }
-  std::stable_sort(places.begin(), places.end(),
-                   [](const Place& a, const Place& b) { return a.file->head.rank < b.file->head.rank; });
+  // By rank, then as given: the files stand in one vector.
+  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
+    return a.file->head.rank != b.file->head.rank ? a.file->head.rank < b.file->head.rank : a.file < b.file;
+  });
   return places;
 }
 
