@@ -21,10 +21,10 @@
 
 #include "farfield/net/server.hpp"
 #include "farfield/services/auth/http.hpp"
-#include "farfield/services/compute/broker.hpp"
-#include "farfield/services/compute/endpoint.hpp"
-#include "farfield/services/compute/launcher.hpp"
-#include "farfield/services/compute/rest.hpp"
+#include "farfield/services/compute/broker/broker.hpp"
+#include "farfield/services/compute/broker/rest.hpp"
+#include "farfield/services/compute/endpoint/endpoint.hpp"
+#include "farfield/services/compute/worker/launcher.hpp"
 
 namespace {
 using namespace farfield;

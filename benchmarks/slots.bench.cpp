@@ -16,7 +16,7 @@
 #include <filesystem>
 #include <string>
 
-#include "farfield/services/compute/slots.hpp"
+#include "farfield/services/compute/worker/slots.hpp"
 
 namespace {
 

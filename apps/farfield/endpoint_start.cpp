@@ -16,7 +16,7 @@
 #include "apps/farfield/version.hpp"
 #include "farfield/core/text.hpp"
 #include "farfield/net/url.hpp"
-#include "farfield/services/compute/launcher.hpp"
+#include "farfield/services/compute/worker/launcher.hpp"
 
 namespace farfield::apps {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "farfield/core/log.hpp"
 #include "farfield/core/options.hpp"
-#include "farfield/services/compute/endpoint.hpp"
+#include "farfield/services/compute/endpoint/endpoint.hpp"
 
 namespace farfield::apps {
 

@@ -12,7 +12,7 @@
 #include "farfield/net/server.hpp"
 #include "farfield/services/auth/http.hpp"
 #include "farfield/services/auth/secret.hpp"
-#include "farfield/services/compute/rest.hpp"
+#include "farfield/services/compute/broker/rest.hpp"
 #include "farfield/services/flow/compute_actions.hpp"
 #include "farfield/services/flow/notify_actions.hpp"
 #include "farfield/services/flow/rest.hpp"

@@ -9,7 +9,7 @@
 
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/bytes.hpp"
-#include "farfield/services/compute/child.hpp"
+#include "farfield/services/compute/worker/child.hpp"
 
 extern char** environ;
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "farfield/services/compute/task_runner.hpp"
+#include "farfield/services/compute/worker/task_runner.hpp"
 
 namespace farfield::apps {
 

@@ -10,11 +10,11 @@
 #include "apps/farfield/version.hpp"
 #include "farfield/core/error.hpp"
 #include "farfield/io/product_file.hpp"
-#include "farfield/services/compute/block.hpp"
+#include "farfield/services/compute/blocks/block.hpp"
+#include "farfield/services/compute/blocks/testing_slurm.hpp"
 #include "farfield/services/compute/command.hpp"
-#include "farfield/services/compute/confine.hpp"
-#include "farfield/services/compute/testing_endpoint.hpp"
-#include "farfield/services/compute/testing_slurm.hpp"
+#include "farfield/services/compute/endpoint/testing_endpoint.hpp"
+#include "farfield/services/compute/worker/confine.hpp"
 
 namespace farfield::apps {
 namespace {

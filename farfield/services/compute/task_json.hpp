@@ -2,7 +2,7 @@
 // Functions, tasks and endpoints as JSON: in the database, between service and endpoint, and in the REST interface.
 // Only .cpp files include it.
 
-#include "farfield/services/compute/broker.hpp"
+#include "farfield/services/compute/broker/broker.hpp"
 #include "farfield/services/compute/json.hpp"
 
 namespace farfield::services::compute {

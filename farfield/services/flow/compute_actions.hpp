@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "farfield/services/auth/issuer.hpp"
-#include "farfield/services/compute/broker.hpp"
+#include "farfield/services/compute/broker/broker.hpp"
 #include "farfield/services/flow/action.hpp"
 
 namespace farfield::services::flow {

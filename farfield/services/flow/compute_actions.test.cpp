@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "farfield/services/auth/testing.hpp"
-#include "farfield/services/compute/testing.hpp"
+#include "farfield/services/compute/broker/testing.hpp"
 #include "farfield/services/flow/engine.hpp"
 #include "farfield/services/flow/lines.hpp"
 #include "farfield/store/testing.hpp"

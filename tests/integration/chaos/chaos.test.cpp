@@ -10,7 +10,7 @@
 #include <random>
 
 #include "farfield/core/testing.hpp"
-#include "farfield/services/compute/testing_slurm.hpp"
+#include "farfield/services/compute/blocks/testing_slurm.hpp"
 #include "farfield/store/testing.hpp"
 #include "tests/integration/chaos/federation.hpp"
 
