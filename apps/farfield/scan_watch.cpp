@@ -90,9 +90,9 @@ std::string target(const char* kind, const std::string& id) {
   return fmt::format("/api/v1/{}/{}", kind, net::percent_encode(id));
 }
 
-/// The id of FLOW. A file is deployed, unless the newest flow of that title is the same: a watch that starts again
-/// goes on with the same flow.
-std::string flow_of(const ServiceClient& client, const std::string& flow) {
+}  // namespace
+
+std::string deployed_flow(const ServiceClient& client, const std::string& flow) {
   if (!flow.ends_with(".json") && flow.find('/') == std::string::npos) {
     (void)client.call("GET", target("flows", flow));
     return flow;
@@ -115,7 +115,6 @@ std::string flow_of(const ServiceClient& client, const std::string& flow) {
     throw e.at(flow);
   }
 }
-}  // namespace
 
 std::string request_id(const watch::Scan& scan, const std::string& host, const std::string& flow) {
   const std::string whole = fmt::format("{}\n{}\n{}", host, flow, scan.key);
@@ -212,7 +211,7 @@ struct ScanWatch::State {
       if (error)
         throw Error(ErrorCode::io, "cannot make the folder: " + error.message()).at((prefix / folder).string());
     }
-    flow = flow_of(client, o.flow);
+    flow = deployed_flow(client, o.flow);
     database = store::Database::open("sqlite:" + (o.state.empty() ? state_file(prefix).string() : o.state));
   }
 

@@ -34,6 +34,10 @@ struct ScanWatchOptions {
 };
 const core::BoundSchema<ScanWatchOptions>& watch_schema();
 
+/// The id of `flow`, which is one, or a file. A file is deployed, unless the newest flow of that title is the same: a
+/// watch that starts again goes on with the same flow. Throws what reading it throws, and what the service says to it.
+std::string deployed_flow(const ServiceClient& client, const std::string& flow);
+
 /// `text`, a JSON object, with {id}, {name}, {path} (input/scan100), {result} (recon/100) and {file} (the scan's
 /// largest file, seen from its folder) replaced in all its strings; and, where it has none, the member "scan": {"id",
 /// "name", "path", "result", "file"}. Path and result begin with `inside`. Throws `invalid_argument`.

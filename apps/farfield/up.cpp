@@ -65,12 +65,25 @@ struct Up::State {
     for (const char* part : {"beamline/input", "beamline/recon"}) fs::create_directories(folder / part);
     fs::create_directories(folder / "cluster" / o.experiment);
   }
+  /// Also of what has started when the rest cannot: a block would go on without its endpoint.
+  ~State() {
+    watch.reset();
+    // Workers keep a checkpoint of what runs, and leave with it.
+    if (endpoint) (void)endpoint->endpoint().end_blocks(kGrace_s);
+    endpoint.reset();
+    // Transfers under way end before the agents that they speak to.
+    if (service) service->stop(kGrace_s);
+    for (const auto& agent : agents) agent->stop(kGrace_s);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
 
   UpOptions options;
   const core::Clock& clock;
   fs::path folder;
   std::unique_ptr<Service> service;
   std::string grant;
+  std::string flow;  ///< its id
   std::vector<std::unique_ptr<Agent>> agents;
   std::unique_ptr<EndpointHost> endpoint;
   std::unique_ptr<ScanWatch> watch;
@@ -78,6 +91,9 @@ struct Up::State {
   auth::Issuer& issuer() const { return service->access().issuer(); }
   std::string token() const { return issuer().mint(grant); }
   std::string certificate() const { return service->made_certificate().string(); }
+  ServiceClient client() const {
+    return {{service->issuer(), certificate()}, [this] { return token(); }};
+  }
 
   void start_service() {
     ServeOptions o;
@@ -129,12 +145,11 @@ struct Up::State {
     endpoint = std::make_unique<EndpointHost>(o, [this] { return token(); });
   }
 
-  /// The user's own from the first start on.
-  std::string flow() const {
-    if (!options.flow.empty()) return options.flow;
+  /// FOLDER/flow.json is the user's own from the first start on.
+  void deploy() {
     const fs::path file = folder / "flow.json";
-    if (!fs::exists(file)) write_private(file, kExampleFlow);
-    return file;
+    if (options.flow.empty() && !fs::exists(file)) write_private(file, kExampleFlow);
+    flow = deployed_flow(client(), options.flow.empty() ? file.string() : options.flow);
   }
   std::string input() const {
     if (!options.input.empty()) return options.input;
@@ -149,14 +164,12 @@ struct Up::State {
 
   void start_watch(std::function<void(const ScanWatch::News&)> tell) {
     ScanWatchOptions o;
-    o.flow = flow();
+    o.flow = flow;
     o.input = input();
     o.quiet_s = options.quiet_s;
     o.marker = options.marker;
     o.state = folder / "state" / "watch.db";
-    watch = std::make_unique<ScanWatch>((folder / "beamline").string(), o,
-                                        ServiceClient({service->issuer(), certificate()}, [this] { return token(); }),
-                                        clock, std::move(tell));
+    watch = std::make_unique<ScanWatch>((folder / "beamline").string(), o, client(), clock, std::move(tell));
   }
 
   void keep_login() const {
@@ -172,6 +185,7 @@ Up::Up(const UpOptions& options, const core::Clock& clock, std::function<void(co
     : state_(std::make_unique<State>(options, clock)) {
   State& s = *state_;
   s.start_service();
+  s.deploy();  // what is wrong with the flow is said before anything works
   s.start_agent("beamline", options.port + kBeamline, "", options.experiment + "=" + (s.folder / "beamline").string());
   s.start_agent("cluster", options.port + kCluster, s.folder / "cluster", "");
   for (const auto& agent : s.agents)
@@ -181,16 +195,7 @@ Up::Up(const UpOptions& options, const core::Clock& clock, std::function<void(co
   if (options.log_in) s.keep_login();
 }
 
-Up::~Up() {
-  if (!state_) return;
-  state_->watch.reset();
-  // Workers keep a checkpoint of what runs, and leave with it.
-  if (state_->endpoint) (void)state_->endpoint->endpoint().end_blocks(kGrace_s);
-  state_->endpoint.reset();
-  // Transfers under way end before the agents that they speak to.
-  if (state_->service) state_->service->stop(kGrace_s);
-  for (const auto& agent : state_->agents) agent->stop(kGrace_s);
-}
+Up::~Up() = default;
 
 std::string Up::origin() const { return state_->service->issuer(); }
 std::string Up::certificate() const { return state_->certificate(); }

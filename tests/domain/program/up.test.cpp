@@ -5,9 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "farfield/core/testing.hpp"
 #include "tests/domain/program/process.hpp"
@@ -33,6 +36,52 @@ int free_ports() {
   return 0;
 }
 
+/// Command lines of processes, not this one, that name `folder`: blocks and workers are told where theirs is.
+std::vector<std::string> processes_of(const fs::path& folder) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "cmdline");
+    std::string line((std::istreambuf_iterator<char>(file)), {});
+    std::replace(line.begin(), line.end(), '\0', ' ');
+    if (entry.path().filename() != std::to_string(::getpid()) && line.find(folder.string()) != std::string::npos)
+      found.push_back(line);
+  }
+  return found;
+}
+
+RunOptions at_home(const fs::path& folder) {
+  RunOptions options;
+  options.environment = {{"HOME", folder / "home"}, {"XDG_CONFIG_HOME", ""}, {"XDG_STATE_HOME", ""}};
+  return options;
+}
+
+TEST(Up, WhatIsWrongWithTheFlowIsSaidBeforeAnythingStarts) {
+  const core::testing::TemporaryFolder folder;
+  std::ofstream(folder / "flow.json") << R"({"StartAt": "A", "States": {}})";
+  const auto ran = farfield({"up", "--folder", (folder / "up").string(), "--port", std::to_string(free_ports()),
+                             "--flow", (folder / "flow.json").string(), "--no-login"},
+                            at_home(folder.path()));
+  EXPECT_NE(ran.exit_code, 0);
+  EXPECT_NE(ran.err.find("/States"), std::string::npos) << ran.err;
+  EXPECT_FALSE(fs::exists(folder / "up/state/endpoint"));
+  EXPECT_EQ(processes_of(folder.path()), std::vector<std::string>{});
+}
+
+/// The watched folder comes last, when a block has been asked for and its worker may be at work.
+TEST(Up, NothingStaysBehindWhereTheRestCannotStart) {
+  const core::testing::TemporaryFolder folder;
+  const auto ran = farfield({"up", "--folder", (folder / "up").string(), "--port", std::to_string(free_ports()),
+                             "--marker", "no/name", "--no-login"},
+                            at_home(folder.path()));
+  EXPECT_NE(ran.exit_code, 0);
+  EXPECT_NE(ran.err.find("no/name"), std::string::npos) << ran.err;
+  EXPECT_TRUE(fs::exists(folder / "up/state/endpoint"));
+  // Ended processes are in the table until their parent has seen it.
+  for (int i = 0; i < 100 && !processes_of(folder.path()).empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(processes_of(folder.path()), std::vector<std::string>{});
+}
+
 TEST(Up, AScanGoesThereAndItsPicturesComeBack) {
   const core::testing::TemporaryFolder folder;
   const fs::path up = folder / "up";
@@ -41,8 +90,7 @@ TEST(Up, AScanGoesThereAndItsPicturesComeBack) {
                 .exit_code,
             0);
   bool dropped = false, stopped = false;
-  RunOptions options;
-  options.environment = {{"HOME", folder / "home"}, {"XDG_CONFIG_HOME", ""}, {"XDG_STATE_HOME", ""}};
+  auto options = at_home(folder.path());
   options.on_output = [&](Running& running, const std::string& out, const std::string& err) {
     if (!dropped && out.find('\n') != std::string::npos) {  // the token: all is there
       fs::create_directories(folder / "scan7");
