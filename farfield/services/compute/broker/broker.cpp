@@ -307,8 +307,20 @@ TaskStatus Broker::status(const std::string& id) const {
   throw Error(ErrorCode::not_found, fmt::format("there is no task {:?}", id.substr(0, 100)));
 }
 
-std::vector<TaskStatus> Broker::list(const std::string& owner, long long at_most, const std::string& experiment) const {
-  auto tasks = state_->records.tasks(owner, experiment, std::clamp(at_most, 0LL, kMostListed));
+std::vector<TaskStatus> Broker::list(const std::string& owner, long long at_most, const std::string& experiment,
+                                     const Visible& visible) const {
+  at_most = std::clamp(at_most, 0LL, kMostListed);
+  std::vector<TaskStatus> tasks;
+  // Pages, as some of what is stored may not be seen.
+  for (std::string before; std::ssize(tasks) < at_most;) {
+    auto page = state_->records.tasks(owner, experiment, at_most, before);
+    const bool last = std::ssize(page) < at_most;
+    if (!last) before = page.back().id;
+    for (TaskStatus& task : page)
+      if (std::ssize(tasks) < at_most && (!visible || visible(task.request.experiment)))
+        tasks.push_back(std::move(task));
+    if (last) break;
+  }
   const std::lock_guard lock(state_->mutex);
   for (TaskStatus& task : tasks)
     if (const auto live = state_->live.find(task.id); live != state_->live.end())

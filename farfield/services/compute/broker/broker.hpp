@@ -62,8 +62,10 @@ public:
   /// The same without waiting for the disk; `submitted` is called on the database's thread.
   void submit(const TaskRequest& request, const std::string& key, Submitted submitted);
   TaskStatus status(const std::string& id) const;
-  /// The latest first; of one owner and one experiment, or all where they are empty.
-  std::vector<TaskStatus> list(const std::string& owner, long long at_most, const std::string& experiment = "") const;
+  /// The latest first; of one owner and one experiment, or all where they are empty; of experiments that are `visible`.
+  using Visible = std::function<bool(const std::string& experiment)>;
+  std::vector<TaskStatus> list(const std::string& owner, long long at_most, const std::string& experiment = "",
+                               const Visible& visible = {}) const;
   /// Keys and ids of the tasks that have not ended and were submitted under keys that begin so.
   std::vector<std::pair<std::string, std::string>> open_under(const std::string& beginning) const;
   /// Output of a task that is done, however large. Throws `not_found`, `conflict` (it is not done), `io`.

@@ -487,6 +487,51 @@ TEST_P(BrokerTest, ADeadlineThatPassesDuringACancellationEndsNothingTwice) {
   EXPECT_EQ(ends, (std::vector{TaskState::cancelled, TaskState::cancelled}));
 }
 
+TEST_P(BrokerTest, AGreetingDuringACancellationThatFailsIsLookedAtAfterIt) {
+  HandEndpoint endpoint(*broker, "cluster");
+  endpoint.join();
+  auto r = request();
+  r.attempts = 5;
+  const std::string placed = broker->submit(r), running = broker->submit(r);
+  for (const auto& id : {placed, running}) until(id, TaskState::placed);
+  endpoint.begin({running, 1});
+  until(running, TaskState::running);
+  // The disk is slow, and refuses in the end; the endpoint, which has lost its tasks, comes back before that.
+  std::promise<void> at_work, go_on;
+  database->submit(
+      [&](store::Transaction& t) {
+        t.execute("ALTER TABLE compute_task RENAME TO compute_task_away");
+        at_work.set_value();
+        go_on.get_future().wait();
+      },
+      [](const core::Result<void>&) {});
+  at_work.get_future().wait();
+  std::vector<std::future<bool>> cancelling;
+  for (const auto& id : {placed, running})
+    cancelling.push_back(std::async(std::launch::async, [&broker = *broker, id] {
+      try {
+        broker.cancel(id);
+      } catch (const Error&) {
+        return false;
+      }
+      return true;
+    }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  endpoint.leave();
+  endpoint.join();
+  listening_until([&] { return broker->endpoints().at(0).placed == 0; });
+  go_on.set_value();
+  for (auto& one : cancelling) EXPECT_FALSE(one.get()) << "stored without its table";
+  database->write([](store::Transaction& t) { t.execute("ALTER TABLE compute_task_away RENAME TO compute_task"); });
+  listening_until([&] {
+    now_s = now_s + 0.05;  // what was refused meanwhile is tried again after a second
+    return broker->status(placed).attempt == 2 && broker->status(running).attempt == 2;
+  });
+  for (const auto& id : {placed, running}) EXPECT_EQ(until(id, TaskState::placed).attempt, 2);
+  EXPECT_EQ(broker->status(placed).problem, "");
+  EXPECT_THAT(broker->status(running).problem, HasSubstr("knows nothing of it any more"));
+}
+
 TEST_P(BrokerTest, LargeOutputsComeAsFiles) {
   HandEndpoint endpoint(*broker, "cluster");
   endpoint.join();

@@ -171,13 +171,16 @@ void Broker::State::stored(const Changes& batch, const core::Result<void>& resul
 /// A change that somebody waits for is not tried again behind his back.
 void Broker::State::give_up(const Change& c, const Error& error) {
   const TaskPtr task = c.task;
+  Endpoint& endpoint = endpoints[task->status.request.endpoint];
   task->storing = false;
   if (task->status.state == TaskState::queued) {
-    endpoints[task->status.request.endpoint].ready.insert(Endpoint::order(task->status));
+    endpoint.ready.insert(Endpoint::order(task->status));
     to_place.insert(task->status.request.endpoint);
   }
   effects.emplace_back([done = c.done, error] { done(tl::unexpected<Error>(error)); });
   for (const auto& input : std::exchange(task->after, {})) input();
+  // An endpoint that greeted meanwhile was not asked about this task.
+  if (!task->storing && endpoint.heard && live.contains(task->status.id)) compare(endpoint, task);
 }
 
 void Broker::State::apply(const Change& c) {

@@ -147,30 +147,33 @@ void Broker::State::take(Endpoint& endpoint, const Hello& hello, Verbs verbs) {
   }
   if (!unwanted.tasks.empty()) send(endpoint, std::move(unwanted));
 
-  for (const auto& [id, task] : live) {
-    TaskStatus& s = task->status;
-    if (s.request.endpoint != name || task->storing) continue;
-    const bool placed = s.state != TaskState::queued;
-    if (!placed && !task->uncertain) continue;
-    if (known.contains({id, s.attempt})) {
-      if (!placed) {
-        endpoint.ready.erase(Endpoint::order(s));
-        endpoint.held.erase(Endpoint::order(s));
-        s.state = TaskState::placed;
-        s.message.clear();
-        s.times.placed_s = options.wall_s();
-        task->uncertain = false;
-        tell(TaskEvent::Kind::placed, *task);
-      }
-      if (viewers.contains(id)) send(endpoint, Watch{id, true});
-    } else if (s.state == TaskState::running) {
-      again(task, fmt::format("endpoint {} knows nothing of it any more", name), true);
-    } else {
-      again(task, "", false);  // it may never have arrived
-    }
-  }
+  for (const auto& [id, task] : live)
+    if (task->status.request.endpoint == name && !task->storing) compare(endpoint, task);
   endpoint.ready.merge(endpoint.held);
   to_place.insert(name);
+}
+
+void Broker::State::compare(Endpoint& endpoint, const TaskPtr& task) {
+  TaskStatus& s = task->status;
+  const bool placed = s.state != TaskState::queued;
+  if (!placed && !task->uncertain) return;
+  const auto there = endpoint.there.find(s.id);
+  if (there != endpoint.there.end() && there->second.attempt == s.attempt) {
+    if (!placed) {
+      endpoint.ready.erase(Endpoint::order(s));
+      endpoint.held.erase(Endpoint::order(s));
+      s.state = TaskState::placed;
+      s.message.clear();
+      s.times.placed_s = options.wall_s();
+      task->uncertain = false;
+      tell(TaskEvent::Kind::placed, *task);
+    }
+    if (viewers.contains(s.id)) send(endpoint, Watch{s.id, true});
+  } else if (s.state == TaskState::running) {
+    again(task, fmt::format("endpoint {} knows nothing of it any more", s.request.endpoint), true);
+  } else {
+    again(task, "", false);  // it may never have arrived
+  }
 }
 
 TaskPtr Broker::State::current(const Endpoint& endpoint, const TaskKey& key) const {

@@ -149,6 +149,8 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   void take(Endpoint& endpoint, const Logged& logged);
   void take(Endpoint& endpoint, const CapacityNow& now);
   void take(Endpoint& endpoint, const Preview& preview, std::shared_ptr<const std::string> message);
+  /// What is placed there, or was when an earlier service died, with what the endpoint said it has.
+  void compare(Endpoint& endpoint, const TaskPtr& task);
   /// The task that `key` is an attempt of, if it is the current one and the task is there.
   TaskPtr current(const Endpoint& endpoint, const TaskKey& key) const;
   void end_there(Endpoint& endpoint, const TaskEnd& end, std::vector<TaskKey>& acknowledged);

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "farfield/core/log.hpp"
+#include "farfield/net/event_stream.hpp"
 #include "farfield/services/compute/json.hpp"
 
 namespace farfield::services::compute {
@@ -30,32 +31,38 @@ void Lines::begin() {
       });
 }
 
-bool Lines::keep(const auth::Principal& who, const Socket& socket) {
+bool Lines::keep(const auth::Principal& who, const std::shared_ptr<const void>& what, const Close& close) {
   {
     const std::lock_guard lock(mutex_);
-    std::erase_if(by_id_, [](const auto& entry) { return entry.second.expired(); });
+    std::erase_if(by_id_, [](const auto& entry) { return entry.second.what.expired(); });
     for (const std::string& id : {who.token, who.grant})
-      if (!id.empty()) by_id_.emplace(id, socket);
+      if (!id.empty()) by_id_.emplace(id, Open{what, close});
   }
   // Looked at after it was put down: a revocation in between is heard here or there.
   const auto& revoked = access_.issuer().verifier().revocations();
   if (!revoked.contains(who.token) && !revoked.contains(who.grant)) return true;
-  socket->close(kRefused, "the token was revoked");
+  close();
   return false;
 }
 
+bool Lines::keep(const auth::Principal& who, const Socket& socket) {
+  return keep(who, socket, [weak = std::weak_ptr(socket)] {
+    if (const auto open = weak.lock()) open->close(kRefused, "the token was revoked");
+  });
+}
+
 void Lines::drop(const std::string& revoked) {
-  std::vector<Socket> ending;
+  std::vector<Close> ending;
   {
     const std::lock_guard lock(mutex_);
     const auto [first, last] = by_id_.equal_range(revoked);
     for (auto entry = first; entry != last; ++entry)
-      if (auto socket = entry->second.lock()) ending.push_back(std::move(socket));
+      if (!entry->second.what.expired()) ending.push_back(std::move(entry->second.close));
     by_id_.erase(first, last);
   }
-  for (const Socket& socket : ending) {
+  for (const Close& close : ending) {
     core::log(core::LogLevel::info, "line_revoked", {{"id", revoked}});
-    socket->close(kRefused, "the token was revoked");
+    close();
   }
 }
 
@@ -97,6 +104,25 @@ net::WebSocketSession Lines::view(const std::string& task, const auth::Principal
         });
   };
   return session;
+}
+
+net::Response Lines::events(const std::string& task, const auth::Principal& who) {
+  auto stream = std::make_shared<net::EventStream>();
+  const std::weak_ptr weak(stream);
+  const auto until = Steady::now() + std::chrono::seconds(auth::kLongestLife_s);
+  auto watching = broker_.watch(task, [weak, until](const std::string&, const std::string& message, bool binary) {
+    const auto to = weak.lock();
+    if (!to || binary) return;
+    if (Steady::now() > until) return to->close();
+    const std::string kind = Json::parse(message).value("event", "");
+    to->send({message, kind, ""});
+    if (kind == "ended") to->close();
+  });
+  stream->on_close([watching]() mutable { watching.reset(); });
+  keep(who, stream, [weak] {
+    if (const auto open = weak.lock()) open->close();
+  });
+  return net::Response::event_stream(stream);
 }
 
 }  // namespace farfield::services::compute

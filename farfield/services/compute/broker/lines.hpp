@@ -1,6 +1,7 @@
 #pragma once
-// WebSockets that end with the token that opened them: the lines of endpoints, and views of running tasks.
+// What stays open and ends with the token that opened it: the lines of endpoints, and views of running tasks.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,17 +24,26 @@ public:
   /// Events as text, previews as binary messages, the latest of each name; ends with the task, and after the life of a
   /// token: a viewer comes back with a fresh one.
   net::WebSocketSession view(const std::string& task, const auth::Principal& who);
+  /// The events alone, as server-sent ones; end as a view does.
+  net::Response events(const std::string& task, const auth::Principal& who);
 
 private:
   using Socket = std::shared_ptr<net::WebSocket>;
+  /// Closes what is open, if it still is.
+  using Close = std::function<void()>;
+  struct Open {
+    std::weak_ptr<const void> what;
+    Close close;
+  };
   /// False, and closed, where the token was revoked meanwhile.
+  bool keep(const auth::Principal& who, const std::shared_ptr<const void>& what, const Close& close);
   bool keep(const auth::Principal& who, const Socket& socket);
   void drop(const std::string& revoked);
 
   auth::Access& access_;
   Broker& broker_;
   std::mutex mutex_;
-  std::multimap<std::string, std::weak_ptr<net::WebSocket>> by_id_;  ///< of tokens and of their grants
+  std::multimap<std::string, Open> by_id_;  ///< of tokens and of their grants
   std::shared_ptr<void> revocations_;
 };
 

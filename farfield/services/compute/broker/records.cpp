@@ -130,14 +130,15 @@ std::optional<TaskRecord> Records::task(const std::string& id) const {
   return task_from(rows[0]);
 }
 
-std::vector<TaskStatus> Records::tasks(const std::string& owner, const std::string& experiment,
-                                       long long at_most) const {
+std::vector<TaskStatus> Records::tasks(const std::string& owner, const std::string& experiment, long long at_most,
+                                       const std::string& before) const {
   const auto rows = database_.read([&](Transaction& t) {
     std::string where;
     std::vector<store::Value> args;
-    for (const auto& [column, wanted] : {std::pair{"owner", &owner}, {"experiment", &experiment}}) {
+    for (const auto& [condition, wanted] :
+         {std::pair{"owner = ?", &owner}, {"experiment = ?", &experiment}, {"id < ?", &before}}) {
       if (wanted->empty()) continue;
-      where += fmt::format("{} {} = ?", where.empty() ? " WHERE" : " AND", column);
+      where += fmt::format("{} {}", where.empty() ? " WHERE" : " AND", condition);
       args.emplace_back(*wanted);
     }
     args.emplace_back(std::int64_t{at_most});

@@ -39,8 +39,9 @@ public:
   /// Keys and ids of the tasks that have not ended and were submitted under keys that begin so.
   std::vector<std::pair<std::string, std::string>> open_under(const std::string& beginning) const;
   std::optional<TaskRecord> task(const std::string& id) const;
-  /// The latest first.
-  std::vector<TaskStatus> tasks(const std::string& owner, const std::string& experiment, long long at_most) const;
+  /// The latest first; those that were submitted before the task `before`, if it is not empty.
+  std::vector<TaskStatus> tasks(const std::string& owner, const std::string& experiment, long long at_most,
+                                const std::string& before = "") const;
 
   /// The next version, or the last one where that is the same. Throws `forbidden` where the name is somebody else's.
   FunctionRecord add_function(FunctionRecord function);

@@ -6,7 +6,6 @@
 #include <future>
 
 #include "farfield/core/log.hpp"
-#include "farfield/net/event_stream.hpp"
 #include "farfield/net/url.hpp"
 #include "farfield/services/auth/json.hpp"
 #include "farfield/services/compute/broker/files.hpp"
@@ -121,10 +120,17 @@ public:
   net::Response list(const net::Request& request, const Principal& who) const {
     const std::string* experiment = request.query("experiment");
     if (experiment != nullptr) access_.require(who, Action::read, *experiment, where(request));
+    // One's own tasks, too, are seen by who may read in their experiments now.
+    std::map<std::string, bool> may;
+    const auto readable = [&](const std::string& of) {
+      const auto [place, added] = may.try_emplace(of, false);
+      if (added) place->second = may_read(of, who);
+      return place->second;
+    };
     Json list = Json::array();
     for (const TaskStatus& s :
          broker_.list(experiment == nullptr ? who.subject : "", number(request, "limit", 100, kMostListed),
-                      experiment == nullptr ? "" : *experiment)) {
+                      experiment == nullptr ? "" : *experiment, readable)) {
       Json one = to_json(s);
       one.erase("output");  // may be large: each task has its own
       list.push_back(std::move(one));
@@ -170,19 +176,7 @@ public:
 
   /// The state now, then each change; ends with the task, or with the life of a token.
   net::Response events(const net::Request& request, const Principal& who) const {
-    const std::string id = seen(request, who).id;
-    auto stream = std::make_shared<net::EventStream>();
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(auth::kLongestLife_s);
-    auto watching = broker_.watch(
-        id, [weak = std::weak_ptr(stream), until](const std::string&, const std::string& message, bool binary) {
-          const auto to = weak.lock();
-          if (!to || binary) return;
-          const std::string kind = Json::parse(message).value("event", "");
-          to->send({message, kind, ""});
-          if (kind == "ended" || std::chrono::steady_clock::now() > until) to->close();
-        });
-    stream->on_close([watching]() mutable { watching.reset(); });
-    return net::Response::event_stream(stream);
+    return lines_->events(seen(request, who).id, who);
   }
 
   net::WebSocketSession live(const net::Request& request) const {
@@ -264,8 +258,10 @@ private:
   }
 
   bool visible(const FunctionRecord& f, const Principal& who) const {
-    return f.experiment.empty() || f.owner == who.subject ||
-           access_.permits(who, {std::string(auth::name(Action::read)), f.experiment, {}});
+    return f.experiment.empty() || f.owner == who.subject || may_read(f.experiment, who);
+  }
+  bool may_read(const std::string& experiment, const Principal& who) const {
+    return access_.permits(who, {std::string(auth::name(Action::read)), experiment, {}});
   }
 
   EndpointStatus known_endpoint(const std::string& name) const {

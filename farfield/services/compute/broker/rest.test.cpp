@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "farfield/codec/checksum.hpp"
@@ -330,6 +331,47 @@ TEST_P(ComputeRest, LinesEndWithTheirToken) {
   EXPECT_EQ(broker->status(id).state, TaskState::placed);  // no task ends of it
   tokens["cluster"] = f->issuer.client_tokens("cluster", std::string(kEndpointScope)).access;
   EXPECT_NO_THROW(connect());
+}
+
+TEST_P(ComputeRest, EventsEndWithTheirToken) {
+  const std::string id = submit();
+  struct First final : net::BodySink {
+    void write(std::span<const std::byte> bytes) override {
+      if (bytes.empty() || std::exchange(heard, true)) return;
+      opened.set_value();
+    }
+    bool heard = false;
+    std::promise<void> opened;
+  } sink;
+  auto reading = std::async(std::launch::async, [&] {
+    net::Client(server->origin())
+        .send(
+            {.target = "/api/v1/tasks/" + id + "/events", .headers = {{"Authorization", "Bearer " + tokens.at("lee")}}},
+            sink);
+  });
+  ASSERT_EQ(sink.opened.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(reading.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  f->issuer.revoke_subject("user:lee");
+  // Nobody runs the task: nothing else would end this.
+  EXPECT_EQ(reading.wait_for(std::chrono::seconds(10)), std::future_status::ready) << "goes on after the revocation";
+  broker->cancel(id);
+  EXPECT_EQ(send("GET", "/api/v1/tasks/" + id + "/events", "lee").status, 401);
+}
+
+TEST_P(ComputeRest, WhoLeftAnExperimentSeesItsTasksNoMore) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(submit());
+  EXPECT_EQ(good(call("GET", "/api/v1/tasks?limit=2", "garcia"))["tasks"].size(), 2U);
+  f->directory.set_role(kOther, "user:garcia", auth::Role::member);
+  const std::string other = submit({{"experiment", kOther}});
+  submit();
+  f->directory.set_role(kMine, "user:other", auth::Role::owner);
+  f->directory.set_role(kMine, "user:garcia", std::nullopt);
+  // The latest is one of those that he may not see: pages are gone through until there are enough.
+  const json seen = good(call("GET", "/api/v1/tasks?limit=1", "garcia"))["tasks"];
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(seen[0]["id"], other);
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + ids[0], "garcia").status, 404);
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, ComputeRest, store::testing::kinds(), store::testing::kind_name);
