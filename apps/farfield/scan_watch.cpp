@@ -121,7 +121,8 @@ std::string request_id(const watch::Scan& scan, const std::string& host, const s
   return "watch:" + codec::sha256_hex(std::as_bytes(std::span(whole)));
 }
 
-std::string run_input(const std::string& given, const watch::Scan& scan, const std::string& inside) {
+std::string run_input(const std::string& given, const watch::Scan& scan, const std::string& inside,
+                      const std::optional<watch::CompleteRule>& follow) {
   json input = json::parse(given, nullptr, false);
   if (!input.is_object()) throw Error(ErrorCode::invalid_argument, "the input of runs must be a JSON object");
   const std::string before = inside.empty() || inside.ends_with('/') ? inside : inside + "/";
@@ -129,7 +130,12 @@ std::string run_input(const std::string& given, const watch::Scan& scan, const s
   const std::string file = largest_file(scan.path);
   fill(input, {{"{id}", id}, {"{name}", scan.name}, {"{path}", path}, {"{result}", result}, {"{file}", file}});
   if (!input.contains("scan"))
-    input["scan"] = {{"id", scan.id}, {"name", scan.name}, {"path", path}, {"result", result}, {"file", file}};
+    input["scan"] = {{"id", scan.id},
+                     {"name", scan.name},
+                     {"path", path},
+                     {"result", result},
+                     {"file", file},
+                     {"follow", follow ? json{{"marker", follow->marker}, {"quiet_s", follow->quiet_s}} : json(false)}};
   return text(input);
 }
 
@@ -182,6 +188,10 @@ const core::BoundSchema<ScanWatchOptions>& watch_schema() {
           {.group = "Scans"});
     s.add("quiet", &O::quiet_s, "... or when it has not changed for so long and nothing is open; 0: never for that",
           {.min = 0, .unit = "s", .group = "Scans"});
+    s.add("start", &O::start,
+          "the run: when the scan is complete, or at its first file; then the flow's transfer has to follow the scan "
+          "until it is complete (\"follow\", see docs/howto/write-a-flow.md)",
+          {.choices = {"complete", "first-file"}, .group = "Scans"});
     s.add("frames", &O::frames, "... or when its HDF5 files hold so many frames; 0: they are not counted",
           {.min = 0, .group = "Scans"});
     s.add("dataset", &O::dataset, "that holds the frames, along its first axis", {.group = "Scans"});
@@ -205,6 +215,10 @@ struct ScanWatch::State {
     const auto first = o.input.find_first_not_of(" \t\n");
     if (first == std::string::npos || o.input[first] != '{') options.input = read_text(o.input);
     (void)run_input(options.input, {}, o.inside);
+    if (o.start == watch::HandOn::first_file && o.frames > 0)
+      throw Error(ErrorCode::invalid_argument,
+                  "--frames says when a scan is complete to this watch alone: with --start first-file the transfer has "
+                  "to find it, by --marker or --quiet");
     std::error_code error;
     for (const char* folder : {"input", "recon"}) {
       fs::create_directories(prefix / folder, error);
@@ -212,15 +226,27 @@ struct ScanWatch::State {
         throw Error(ErrorCode::io, "cannot make the folder: " + error.message()).at((prefix / folder).string());
     }
     flow = deployed_flow(client, o.flow);
+    if (o.start == watch::HandOn::first_file) warn_where_nothing_follows();
     database = store::Database::open("sqlite:" + (o.state.empty() ? state_file(prefix).string() : o.state));
   }
+
+  /// The transfer of a flow that follows nothing would carry what there is of the scan, and leave it at that.
+  void warn_where_nothing_follows() {
+    const auto definition = parsed(client.call("GET", target("flows", flow))).value("definition", json());
+    if (definition.dump().find("\"follow") == std::string::npos)
+      core::log(
+          core::LogLevel::warning, "watch.nothing_follows",
+          {{"flow", flow}, {"problem", "its runs start at the first file, and no transfer of it has \"follow\""}});
+  }
+
+  watch::CompleteRule rule() const { return {options.marker, options.quiet_s, {}}; }
 
   watch::WatcherOptions watcher_options() const {
     watch::WatcherOptions w;
     w.folder = prefix / "input";
     w.pattern = options.pattern;
-    w.rule.marker = options.marker;
-    w.rule.quiet_s = options.quiet_s;
+    w.rule = rule();
+    w.when = options.start;
     if (options.frames > 0)
       w.rule.test = [frames = options.frames, dataset = options.dataset](const std::string& path) {
         return has_frames(path, frames, dataset);
@@ -233,7 +259,8 @@ struct ScanWatch::State {
   void start(const watch::Scan& scan) {
     auto tags = core::between_commas(options.tags);
     tags.push_back(scan.name);
-    const json body{{"input", json::parse(run_input(options.input, scan, options.inside))},
+    const auto follow = options.start == watch::HandOn::first_file ? std::optional(rule()) : std::nullopt;
+    const json body{{"input", json::parse(run_input(options.input, scan, options.inside, follow))},
                     {"label", scan.name},
                     {"tags", tags},
                     {"request_id", request_id(scan, host_name(), flow)}};

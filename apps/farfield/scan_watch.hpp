@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "apps/farfield/service_client.hpp"
@@ -25,6 +26,7 @@ struct ScanWatchOptions {
   std::string pattern = services::watch::kScanPattern;
   std::string marker;
   double quiet_s = 5;
+  services::watch::HandOn start = services::watch::HandOn::complete;
   std::int64_t frames = 0;  ///< a scan with so many in its HDF5 files is complete; 0: they are not counted
   std::string dataset = "/entry/data/data";
   double rescan_s = 10;
@@ -40,8 +42,11 @@ std::string deployed_flow(const ServiceClient& client, const std::string& flow);
 
 /// `text`, a JSON object, with {id}, {name}, {path} (input/scan100), {result} (recon/100) and {file} (the scan's
 /// largest file, seen from its folder) replaced in all its strings; and, where it has none, the member "scan": {"id",
-/// "name", "path", "result", "file"}. Path and result begin with `inside`. Throws `invalid_argument`.
-std::string run_input(const std::string& text, const services::watch::Scan& scan, const std::string& inside);
+/// "name", "path", "result", "file", "follow"}. Path and result begin with `inside`; follow is the rule by which a
+/// transfer finds the scan complete, {"marker", "quiet_s"}, where the run starts before it is, and false where not.
+/// Throws `invalid_argument`.
+std::string run_input(const std::string& text, const services::watch::Scan& scan, const std::string& inside,
+                      const std::optional<services::watch::CompleteRule>& follow = {});
 
 /// The name of the request that starts the scan's run with this flow: the same again after a crash, and another one on
 /// another machine, whose folders may have the same names.

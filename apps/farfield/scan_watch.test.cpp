@@ -39,6 +39,9 @@ TEST(RunInput, FillsInTheScan) {
   EXPECT_EQ(input["input"]["file"], "raw/frames.h5");
   EXPECT_EQ(input["{id}"], "{unknown}");
   EXPECT_EQ(input["scan"]["id"], 100);
+  EXPECT_EQ(input["scan"]["follow"], false);
+  const auto begun = json::parse(run_input("{}", scan, "", services::watch::CompleteRule{"*.done", 3, {}}));
+  EXPECT_EQ(begun["scan"]["follow"], (json{{"marker", "*.done"}, {"quiet_s", 3}}));
   EXPECT_EQ(json::parse(run_input(R"({"scan": "mine"})", scan, ""))["scan"], "mine");
   EXPECT_THROW(run_input("[]", scan, ""), core::Error);
 }
@@ -146,6 +149,20 @@ TEST_F(Watching, EachScanIsOneRunAlsoOfTheNextProcess) {
   EXPECT_TRUE(fs::is_directory(folder / "data" / "recon"));
 }
 
+TEST_F(Watching, ARunMayStartAtTheFirstFile) {
+  options.start = services::watch::HandOn::first_file;
+  const auto watching = open();
+  fs::create_directories(folder / "data/input/scan5");
+  std::ofstream(folder / "data/input/scan5/frames") << "the first";
+  ASSERT_TRUE(wait_started(1));
+  EXPECT_FALSE(fs::exists(folder / "data/input/scan5/done"));
+  std::ofstream(folder / "data/input/scan5/done") << "";
+  scan("scan6");
+  ASSERT_TRUE(wait_started(2));
+  const auto runs = json::parse(client().call("GET", "/api/v1/runs?limit=100"))["runs"];
+  EXPECT_EQ(runs.size(), 2U);  // its completion starts no second one
+}
+
 TEST_F(Watching, ScansThatComeWhileTheServiceIsAwayStartWhenItIsBack) {
   const auto watching = open();
   const auto port = std::stoi(service->origin().substr(service->origin().rfind(':') + 1));
@@ -164,6 +181,10 @@ TEST_F(Watching, RefusesWhatCannotWork) {
   options.input = R"(["no object"])";
   EXPECT_THROW(open(), core::Error);
   options.input = "{}";
+  options.start = services::watch::HandOn::first_file;
+  options.frames = 10;  // nobody would count them at the other end
+  EXPECT_THROW(open(), core::Error);
+  options.frames = 0;
   options.pattern = "(";
   EXPECT_THROW(open(), core::Error);
 }

@@ -49,6 +49,9 @@ const core::BoundSchema<UpOptions>& up_schema() {
     s.add("quiet", &O::quiet_s, "a scan is complete when it has not changed for so long and nothing is open",
           {.min = 0, .unit = "s", .group = "Runs"});
     s.add("marker", &O::marker, "... or when it holds a file of this name", {.group = "Runs"});
+    s.add("start", &O::start,
+          "a run: when its scan is complete, or at its first file; then the flow's transfer follows the scan",
+          {.choices = {"complete", "first-file"}, .group = "Runs"});
     s.add("workers", &O::workers, "tasks at once", {.min = 1, .max = 1024, .group = "Computing"});
     s.add("threads", &O::threads, "of each worker; 0: all cores", {.min = 0, .max = 4096, .group = "Computing"});
     s.add("login", &O::log_in, "log the commands of this user in at this service", {.group = "Output"});
@@ -168,6 +171,7 @@ struct Up::State {
     o.input = input();
     o.quiet_s = options.quiet_s;
     o.marker = options.marker;
+    o.start = options.start;
     o.state = folder / "state" / "watch.db";
     watch = std::make_unique<ScanWatch>((folder / "beamline").string(), o, client(), clock, std::move(tell));
   }

@@ -18,6 +18,7 @@ struct UpOptions {
   std::int64_t iterations = 32;
   double quiet_s = 2;
   std::string marker;
+  services::watch::HandOn start = services::watch::HandOn::complete;
   int port = 8443;
   int workers = 1, threads = 0;
   bool log_in = true;          ///< keep a login for the commands of this user

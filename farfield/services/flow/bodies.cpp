@@ -47,13 +47,31 @@ const Json& tasks_of(const Fields& fields, const char* name) {
 }
 }  // namespace
 
+namespace {
+/// Nothing for false and null, so that one flow can take scans that are complete and scans that are not.
+std::optional<TransferBody::Follow> follow_of(const Fields& body) {
+  const Json* value = body.find("follow");
+  if (value == nullptr || value->is_null() || *value == Json(false)) return std::nullopt;
+  TransferBody::Follow out;
+  if (*value == Json(true)) return out;
+  if (!value->is_object())
+    kThrow("/follow", fmt::format("must be an object, true or false, not {}", value->type_name()));
+  only(*value, "/follow", {"marker", "quiet_s"});
+  const Fields rule(*value, "/follow", kThrow);
+  out.marker = rule.text("marker", false).value_or("");
+  out.quiet_s = rule.number("quiet_s", 0, 1e9).value_or(out.quiet_s);
+  if (out.marker.empty() && out.quiet_s == 0) kThrow("/follow", "needs a marker or a quiet_s above 0");
+  return out;
+}
+}  // namespace
+
 TransferBody parse_transfer_body(const std::string& body) {
   const Json value = parse_json(body, "the body", kLongestBody);
   const Fields fields(value, "", kThrow);
   fields.is_object("the body of a transfer");
   only(value, "",
        {"source_endpoint_id", "source_endpoint", "destination_endpoint_id", "destination_endpoint", "transfer_items",
-        "DATA", "label", "sync_level", "verify_checksum", "preserve_timestamp"});
+        "DATA", "label", "sync_level", "verify_checksum", "preserve_timestamp", "follow"});
   TransferBody out;
   out.source_endpoint = text_of(fields, "source_endpoint_id", "source_endpoint");
   out.destination_endpoint = text_of(fields, "destination_endpoint_id", "destination_endpoint");
@@ -61,6 +79,7 @@ TransferBody parse_transfer_body(const std::string& body) {
   if (const auto level = fields.integer("sync_level", 0, 3)) out.sync_level = static_cast<int>(*level);
   out.verify_checksum = fields.boolean("verify_checksum").value_or(true);
   out.preserve_timestamp = fields.boolean("preserve_timestamp").value_or(false);
+  out.follow = follow_of(fields);
   const char* const name = fields.has("DATA") ? "DATA" : "transfer_items";
   const Json& items = tasks_of(fields, name);
   for (std::size_t i = 0; i < items.size(); ++i) {

@@ -12,7 +12,8 @@ namespace farfield::services::flow {
 
 /// {"source_endpoint_id", "destination_endpoint_id", "transfer_items": [{"source_path", "destination_path",
 /// "recursive"}], "label", "sync_level", "verify_checksum", "preserve_timestamp"}; also under the newer names
-/// source_endpoint, destination_endpoint and DATA.
+/// source_endpoint, destination_endpoint and DATA. Ours alone is "follow": the source is still being written, and the
+/// transfer ends when it is complete: {"marker", "quiet_s"} as in watch/complete.hpp, or true for five quiet seconds.
 struct TransferBody {
   struct Item {
     std::string source_path, destination_path;
@@ -22,6 +23,11 @@ struct TransferBody {
   std::vector<Item> items;
   std::optional<int> sync_level;  ///< 0 exists, 1 size, 2 mtime, 3 checksum; none: always copy
   bool verify_checksum = true, preserve_timestamp = false;
+  struct Follow {
+    std::string marker;
+    double quiet_s = 5;
+  };
+  std::optional<Follow> follow;
 };
 /// Throws core::Error `invalid_argument` with the path of what is wrong, `unsupported` for members not named above.
 TransferBody parse_transfer_body(const std::string& body);

@@ -54,6 +54,25 @@ TEST(TransferBody, MistakesHaveTheirPath) {
   EXPECT_EQ(of("[]").substr(0, 16), "invalid_argument");
 }
 
+TEST(TransferBody, FollowIsAsked) {
+  const auto with = [](const std::string& follow) {
+    return parse_transfer_body(R"({"source_endpoint": "s", "destination_endpoint": "d", "DATA":
+      [{"source_path": "/a", "destination_path": "/b"}], "follow": )" +
+                               follow + "}");
+  };
+  EXPECT_FALSE(with("null").follow);
+  EXPECT_FALSE(with("false").follow);
+  EXPECT_EQ(with("true").follow->quiet_s, 5);
+  const auto marked = with(R"({"marker": "*.done", "quiet_s": 0})").follow.value();
+  EXPECT_EQ(marked.marker, "*.done");
+  EXPECT_EQ(marked.quiet_s, 0);
+  for (const auto& [bad, said] : {std::pair(R"({"quiet_s": 0})", "needs a marker"),
+                                  {R"({"quiet_s": -1})", "/follow/quiet_s: -1 must be a number from 0"},
+                                  {R"({"quiet": 1})", "/follow/quiet is not supported"},
+                                  {R"("yes")", "must be an object, true or false, not string"}})
+    EXPECT_NE(mistake(with, bad).find(said), std::string::npos) << mistake(with, bad);
+}
+
 TEST(ComputeBody, ThreeForms) {
   const auto tasks = parse_compute_body(
       R"({"tasks": [{"endpoint": "e", "func": "f", "payload": {"x": 1}}, {"endpoint": "e2", "func": "g", "payload": 5}]})");

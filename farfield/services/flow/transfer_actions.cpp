@@ -62,6 +62,7 @@ public:
     for (const auto& item : body.items)
       task.items.push_back({relative(item.source_path), relative(item.destination_path), item.recursive});
     task.options.sync = sync_of(body.sync_level);
+    if (body.follow) task.options.follow = {body.follow->marker, body.follow->quiet_s, {}};
     task.label = body.label;
     task.owner = subject_of_name(request.user);
     task.grant = request.grant;

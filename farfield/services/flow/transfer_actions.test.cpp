@@ -64,6 +64,43 @@ TEST_F(TransferActions, ThereAndBack) {
   EXPECT_THAT(log, HasSubstr("\"bytes_transferred\":6"));
 }
 
+/// What a run started at a scan's first file needs: its next state begins when the whole scan is there.
+TEST_F(TransferActions, FollowsAScanThatIsStillWritten) {
+  const fs::path scan = federation.beamline / (kMine + "/scan7");
+  fs::create_directories(scan);
+  std::ofstream(scan / "f0") << "frame 0";
+  FlowRecord flow;
+  flow.owner = "garcia";
+  flow.definition = R"flow({"StartAt": "In", "States": {
+    "In": {"Type": "Action", "ActionUrl": "farfield:transfer", "ResultPath": "$.in", "Parameters":
+      {"source_endpoint.$": "$.from", "destination_endpoint.$": "$.to", "follow.=": "getattr('scan.follow', False)",
+       "DATA": [{"source_path": "scan7", "destination_path": "input/7", "recursive": true}]}, "Next": "Back"},
+    "Back": {"Type": "Action", "ActionUrl": "farfield:transfer", "ResultPath": "$.out", "Parameters":
+      {"source_endpoint.$": "$.to", "destination_endpoint.$": "$.from",
+       "DATA": [{"source_path": "input/7", "destination_path": "recon/7", "recursive": true}]}, "End": true}}})flow";
+  const std::string id = engine->deploy(flow).id;
+  grant = federation.issuer->issuer.delegate("user:garcia", "cli", "farfield", 3600);
+  const std::string run =
+      engine->start({.flow_id = id,
+                     .input = to_text({{"from", "beamline/" + kMine},
+                                       {"to", "cluster/" + kMine},
+                                       {"scan", {{"follow", {{"marker", "done"}, {"quiet_s", 0}}}}}}),
+                     .owner = "garcia",
+                     .grant = grant});
+  const fs::path there = federation.cluster / (kMine + "/input/7");
+  for (int i = 0; i < 1000 && !fs::exists(there / "f0"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(fs::exists(there / "f0"));  // while the scan goes on
+  EXPECT_EQ(engine->records().run(run).states, std::vector<std::string>{"In"});
+  std::ofstream(scan / "f1") << "frame 1";
+  std::ofstream(scan / "done") << "";
+  const auto ended = engine->wait(run, 30);
+  EXPECT_EQ(ended.status, RunStatus::succeeded) << ended.cause;
+  const fs::path back = federation.beamline / (kMine + "/recon/7");
+  EXPECT_EQ(transfer::testing::text_of(back / "f0"), "frame 0");
+  EXPECT_EQ(transfer::testing::text_of(back / "f1"), "frame 1");  // the second state saw the last file
+}
+
 TEST_F(TransferActions, NobodyGetsWhatIsNotHis) {
   for (const auto& [from, to] : {std::pair("beamline/" + kMine, "cluster/" + kOther),
                                  {"beamline/" + kMine, "nowhere/" + kMine},

@@ -123,7 +123,7 @@ private:
   void follow() {
     watch::CompleteJudge judge(*options_.follow, items_.front().source, clock_, seconds_since_1970);
     while (!stop_.stop_requested()) {
-      const bool complete = judge.look(look(false), [] { return false; });
+      const bool complete = judge.look(look(false), [] { return false; }) || has_marker_beside();
       if (complete) break;
       std::unique_lock lock(mutex_);
       room_.wait_for(lock, stop_.get_token(), kLook, [] { return false; });
@@ -134,6 +134,21 @@ private:
       idle_.wait(lock, stop_.get_token(), [this] { return queue_.empty() && under_way_ == 0; });
     }
     if (!stop_.stop_requested()) look(true);
+  }
+
+  /// scan100.done beside scan100, for the marker `*.done`. What is away is asked again.
+  bool has_marker_beside() {
+    const auto star = options_.follow->marker.find('*');
+    const std::string& source = items_.front().source;
+    if (star == std::string::npos || source.empty()) return false;
+    std::string marker = options_.follow->marker;
+    marker.replace(star, 1, name_of(source));
+    try {
+      return from_.stat(join(folder_of(source), marker)).has_value();
+    } catch (const Error& e) {
+      if (!core::traits(e.code()).retryable) throw;
+      return false;
+    }
   }
 
   watch::Snapshot look(bool last) {

@@ -294,6 +294,22 @@ TEST_F(Jobs, FollowAScanUntilItsMarkerIsThere) {
   EXPECT_EQ(result.progress.files_copied, 14);
 }
 
+TEST_F(Jobs, FollowAScanUntilItsMarkerLiesBesideIt) {
+  options_.follow = watch::CompleteRule{"*.done", 0, {}};
+  testing::write_plain(source() / "scan/a", "content");
+  std::thread writer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    testing::write_plain(source() / "other.done", "");  // another scan's
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    testing::write_plain(source() / "scan/b", "the last");
+    testing::write_plain(source() / "scan.done", "");
+  });
+  const auto result = run();
+  writer.join();
+  EXPECT_TRUE(result.ok()) << (result.error ? result.error->what() : "");
+  EXPECT_EQ(tree(target() / "data/scan"), tree(source() / "scan"));
+}
+
 TEST_F(Jobs, FollowAFolderThatIsNotThereYet) {
   options_.follow = watch::CompleteRule{"", 0.5, {}};
   std::thread writer([&] {

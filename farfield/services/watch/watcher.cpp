@@ -263,6 +263,7 @@ struct Watcher::State {
     if (kind != Kind::appeared) one.open.erase(path);
     else if (::lstat(place.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1)
       one.open.insert(path);
+    if (options.when == HandOn::first_file && kind != Kind::gone) one.look_s = 0;
     const bool is_marker = !options.rule.marker.empty() && matches(options.rule.marker, path);
     if (is_marker && kind != Kind::gone) one.look_s = 0;
     if (options.rule.test && kind != Kind::appeared)
@@ -309,6 +310,10 @@ struct Watcher::State {
       if (::stat(path.c_str(), &status) == 0) snapshot[one.scan.name] = state_of(status);
     }
     one.tested_s = clock.now_s();
+    if (options.when == HandOn::first_file) {
+      one.look_s = clock.now_s() + 3600;  // a file's notice and each look through the folder bring it forward
+      return !snapshot.empty();
+    }
     try {
       // Notices tell of files opened since the folder is watched; those opened before, while it was still new, are
       // asked about.

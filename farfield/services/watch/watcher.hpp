@@ -1,6 +1,7 @@
 #pragma once
-// A folder in which scans appear: each is handed on once, when it is complete. Notices of the kernel make it quick;
-// looking through the folder makes it certain (network file systems, lost notices, what came while nobody watched).
+// A folder in which scans appear: each is handed on once, when it is complete or when it begins. Notices of the kernel
+// make it quick; looking through the folder makes it certain (network file systems, lost notices, what came while
+// nobody watched).
 
 #include <filesystem>
 #include <functional>
@@ -20,7 +21,13 @@ struct Scan {
   std::string name;            ///< in the watched folder: a folder, or a file
   std::filesystem::path path;  ///< the watched folder's path and the name
   std::string key;             ///< the same each time this scan is handed on, and no other's
-  double complete_s = 0;       ///< when it was found complete; since 1970-01-01 UTC
+  double complete_s = 0;       ///< when it was found complete, or begun; since 1970-01-01 UTC
+};
+
+/// When a scan is handed on.
+enum class HandOn {
+  complete,    ///< once, by the rule, nothing will be added
+  first_file,  ///< as soon as it has a file: whoever gets it follows it until it is complete
 };
 
 struct WatcherOptions {
@@ -31,11 +38,12 @@ struct WatcherOptions {
   int handlers = 4;              ///< scans handed on at once; >= 1
   double patience_s = 1;         ///< before a scan whose handler failed is handed on again; doubled up to a minute
   std::function<double()> wall_s;  ///< seconds since 1970; empty: the system's
+  HandOn when = HandOn::complete;  ///< at the first file the rule is not asked
 };
 
 struct WatcherStatus {
-  Index growing = 0;                    ///< seen, not complete
-  Index waiting = 0;                    ///< complete, not yet handed on
+  Index growing = 0;                    ///< seen, not due
+  Index waiting = 0;                    ///< due, not yet handed on
   Index handled = 0;
   std::vector<std::string> problems;    ///< at most 100: scans with a number that another has, handlers that failed
 };

@@ -132,6 +132,29 @@ TEST_P(Watching, AMarkerCompletesAScan) {
   EXPECT_TRUE(status.problems.empty());
 }
 
+TEST_P(Watching, AtTheFirstFile) {
+  options_.when = HandOn::first_file;
+  options_.pattern = "scan([0-9]+)(?:\\.h5)?";
+  write("scan1/data.h5");
+  fs::create_directories(input() / "scan2/raw");
+  start();
+  ASSERT_TRUE(reaches(1));
+  rest();
+  EXPECT_EQ(handled(), (std::vector<Index>{1}));  // scan2 has folders only
+  std::ofstream open(input() / "scan2/raw/data.h5");
+  open << "one frame" << std::flush;
+  ASSERT_TRUE(reaches(2));
+  write("scan3.h5");
+  ASSERT_TRUE(reaches(3));
+  write("scan2/raw/more");
+  write("scan2/complete");
+  rest();
+  EXPECT_EQ(handled(), (std::vector<Index>{1, 2, 3}));  // each once
+  start();
+  rest();
+  EXPECT_EQ(handled(), (std::vector<Index>{1, 2, 3}));
+}
+
 TEST_P(Watching, WhatWasThereBeforeAndWhatIsMovedIn) {
   write("scan1/complete");
   start();

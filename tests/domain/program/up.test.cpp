@@ -112,5 +112,45 @@ TEST(Up, AScanGoesThereAndItsPicturesComeBack) {
   EXPECT_TRUE(fs::exists(up / "cluster/2026-1-Example-1/input/7/frames.cxi"));
   EXPECT_TRUE(fs::exists(folder / "home/.config/farfield/credentials.json"));
 }
+
+TEST(Up, AScanIsCarriedWhileItIsWritten) {
+  const core::testing::TemporaryFolder folder;
+  const fs::path scan = folder / "up/beamline/input/scan8", staged = folder / "up/cluster/2026-1-Example-1/input/8";
+  ASSERT_EQ(farfield({"ptychography", "simulate", "--out", (folder / "frames.cxi").string(), "--shape", "64",
+                      "--patterns", "60", "--seed", "3"})
+                .exit_code,
+            0);
+  std::ifstream file(folder / "frames.cxi", std::ios::binary);
+  const std::string frames((std::istreambuf_iterator<char>(file)), {});
+  bool begun = false, finished = false, stopped = false, early = false;
+  auto options = at_home(folder.path());
+  options.on_output = [&](Running& running, const std::string& out, const std::string& err) {
+    if (!begun && out.find('\n') != std::string::npos) {
+      begun = true;
+      fs::create_directories(scan);
+      std::ofstream(scan / "frames.cxi", std::ios::binary) << frames.substr(0, frames.size() / 2);
+    }
+    if (!finished && err.find("scan8: run") != std::string::npos) {
+      finished = true;
+      for (int i = 0; i < 1000 && !fs::exists(staged / "frames.cxi"); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      early = fs::exists(staged / "frames.cxi");  // half of it, while the scan goes on
+      std::ofstream(scan / "frames.cxi", std::ios::binary | std::ios::app) << frames.substr(frames.size() / 2);
+      std::ofstream(scan / "done") << "";
+    }
+    if (!stopped && (err.find("scan8: done") != std::string::npos || err.find("scan8: FAILED") != std::string::npos)) {
+      stopped = true;
+      running.send(SIGTERM);
+    }
+  };
+  const auto ran =
+      farfield({"up", "--folder", (folder / "up").string(), "--port", std::to_string(free_ports()), "--iterations", "2",
+                "--start", "first-file", "--marker", "done", "--quiet", "0", "--threads", "1", "--no-login"},
+               options);
+  EXPECT_EQ(ran.exit_code, 0) << ran.err;
+  EXPECT_TRUE(early) << ran.err;
+  EXPECT_EQ(fs::file_size(staged / "frames.cxi"), frames.size());
+  EXPECT_TRUE(fs::exists(folder / "up/beamline/recon/8/object_phase.png")) << ran.err;
+}
 }  // namespace
 }  // namespace farfield::testing_program
