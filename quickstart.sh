@@ -35,7 +35,7 @@ build/release/bin/farfield replay "$scan" --to "ipc://$live/socket" --rate 200 -
 detector=$!
 trap 'kill "$detector" 2>/dev/null || true' EXIT
 build/release/bin/farfield live ptychography --source "@ipc://$live/socket" --like "$scan" --out "$live" \
-  --refine-after-scan 10 || give_up "the live reconstruction failed"
+  --refine-after-scan 40 || give_up "the live reconstruction failed"
 wait "$detector" || give_up "the replay of $scan failed"
 trap - EXIT
 rm -f "$live/socket"

@@ -34,7 +34,7 @@ struct Options {
   double position_time_offset_s = 0, late_s = 10, silence_s = 60;
   std::int64_t series = 1;
   std::string out;
-  double preview_every_s = 1;
+  double preview_every_s = 0.5;
   PictureKind picture = PictureKind::automatic;
   bool stage_times = false;
   pipeline::WhenFull when_full = pipeline::WhenFull::block;

@@ -10,6 +10,7 @@
 #include "farfield/techniques/ptychography/constraints.hpp"
 #include "farfield/techniques/ptychography/initial.hpp"
 #include "farfield/techniques/ptychography/intake.hpp"
+#include "farfield/techniques/ptychography/live_rounds.hpp"
 #include "farfield/techniques/ptychography/modes.hpp"
 #include "farfield/techniques/ptychography/product.hpp"
 #include "farfield/techniques/ptychography/refine_background.hpp"
@@ -29,6 +30,11 @@ using technique::StepState;
 constexpr std::size_t kFirstPatterns = 4;
 /// While the scan is coming the object is laid out with room to grow.
 constexpr Index kLiveMargin = 64;
+/// Pixels of one round while the scan is coming: about 0.1 s of work for two cores, so that new patterns, pictures and
+/// a stop do not wait longer.
+constexpr Index kRoundPixels = Index{1} << 25;
+constexpr Index kLeastRound = 64;
+
 std::unique_ptr<Algorithm> make_algorithm(const Options& o) {
   switch (o.algorithm) {
     case AlgorithmKind::lsqml: return make_lsqml(o);
@@ -111,7 +117,8 @@ public:
     if (!take_in(observer)) return StepState::waiting;
     if (const auto end = verdict(options_, course())) return *end;
 
-    ModulusSums sums = iterate(stop);
+    const auto slots = slots_of_pass();
+    ModulusSums sums = iterate(stop, slots);
     if (tiles_) sums = tiles_->total(sums);
     // A full-batch algorithm ends a pass or gives nothing; what it judges a pass by may differ from pass to pass.
     const bool whole = !stop.stop_requested() || !algorithm_->full_batch() || sums.valid > 0;
@@ -122,7 +129,10 @@ public:
       throw Error(ErrorCode::corrupt_data, "no pixel of any pattern can be used: all are masked or saturated");
     cost_.push_back(sums.cost / sums.valid);
     r_factor_.push_back(sums.amplitude > 0 ? sums.abs_difference / sums.amplitude : 0);
-    if (!ended_) live_passes_ = iterations();
+    if (!ended_) {
+      rounds_.visited(slots);
+      live_passes_ = iterations();
+    }
     const Course now = course();
     observer.progress({now.passes(),
                        planned_passes(options_, now),
@@ -163,6 +173,7 @@ public:
       return put_values(sink, "counters", std::vector<std::int64_t>{0});  // nothing but frames yet: they come again
     put_values(sink, "counters", std::vector<std::int64_t>{1, live_passes_});
     intake_.save(sink, static_cast<Index>(state_.y.size()), taken_in_);
+    rounds_.save(sink);
     put_values(sink, "cost", cost_);
     put_values(sink, "r_factor", r_factor_);
     put_values(sink, "numbers", std::vector<double>{seconds(), planning_s_, empty_cost_});
@@ -191,6 +202,7 @@ public:
       if (std::isnan(state_.y[static_cast<std::size_t>(slot)]))
         throw Error(ErrorCode::corrupt_data, "checkpoint: a pattern without a position");
     live_passes_ = counters[1];
+    rounds_.restore(source, patterns().slots());
     cost_ = get_values<double>(source, "cost");
     r_factor_ = get_values<double>(source, "r_factor", static_cast<Index>(cost_.size()));
     const auto numbers = get_values<double>(source, "numbers", 3);
@@ -336,11 +348,29 @@ private:
       }
   }
 
-  /// One pass with everything that follows it.
-  ModulusSums iterate(std::stop_token stop) {
-    const Options& o = options_;
-    const std::int64_t k = iterations();
+  /// While the scan is coming a part of the patterns, where an algorithm does not need all of them together, nor
+  /// anything that is refined after a pass.
+  std::vector<Index> slots_of_pass() {
     const auto& ready = patterns().ready();
+    const Options& o = options_;
+    const bool parts = !algorithm_->full_batch() && o.opr_modes == 0 && !o.fit_background && !o.fit_intensity;
+    if (ended_ || !parts) return ready;
+    const Index pixels = state_.shape.size() * state_.modes();
+    return rounds_.choose(ready, std::max(kLeastRound, kRoundPixels / pixels));
+  }
+
+  /// What the plans of features and the growth of batches go by: whole passes, those of the coming scan counted by the
+  /// visits of a pattern, so that a long scan does not look old while half of it is new.
+  std::int64_t passes_of_plan() const {
+    const auto known = static_cast<double>(patterns().ready().size());
+    const auto live = known > 0 ? static_cast<std::int64_t>(rounds_.total() / known) : 0;
+    return iterations() - live_passes_ + std::min(live, live_passes_);
+  }
+
+  /// One pass over `ready` with everything that follows it.
+  ModulusSums iterate(std::stop_token stop, const std::vector<Index>& ready) {
+    const Options& o = options_;
+    const std::int64_t k = passes_of_plan();
     const bool fit_background = o.fit_background && o.background_plan.active(k);
     Pass pass{o,
               k,
@@ -446,6 +476,8 @@ private:
                                                             cost_, r_factor_, resources_.seed});
     out.metrics["seconds"] = seconds();
     out.metrics["planning_seconds"] = planning_s_;
+    if (live_passes_ > 0 && taken_in_ > 0)
+      out.metrics["visits_while_scanning"] = rounds_.total() / static_cast<double>(taken_in_);
     if (tiles_ && passes_here_ > 0) {
       out.metrics["bytes_sent_per_iteration"] = sent[0] / static_cast<double>(passes_here_);
       out.metrics["border_pixels"] = sent[1];
@@ -457,7 +489,7 @@ private:
   technique::Resources resources_;
   model::Acquisition acquisition_;
   mutable Sharing alone_;
-  std::unique_ptr<TileSharing> tiles_;                  ///< of several processes; null: alone
+  std::unique_ptr<TileSharing> tiles_;  ///< of several processes; null: alone
 
   Intake intake_;
   std::vector<std::string> warnings_;
@@ -465,18 +497,19 @@ private:
 
   core::Array<float, 2> background_start_;
   State state_;
-  std::optional<ForwardModel> model_;                   ///< from the first pass on
+  std::optional<ForwardModel> model_;  ///< from the first pass on
   std::unique_ptr<Algorithm> algorithm_;
   std::vector<Workspace> workspaces_;
   std::vector<Observation> observations_;
   math::Random random_;
 
-  Index taken_in_ = 0;                                  ///< ready patterns that the state knows
+  LiveRounds rounds_;  ///< visits made before the end of the scan
+  Index taken_in_ = 0;  ///< ready patterns that the state knows
   std::int64_t live_passes_ = 0;
-  std::vector<double> cost_, r_factor_;                 ///< by pass
-  double sent_bytes_ = 0;                               ///< by this process during passes made here
+  std::vector<double> cost_, r_factor_;  ///< by pass
+  double sent_bytes_ = 0;  ///< by this process during passes made here
   std::int64_t passes_here_ = 0;
-  double empty_cost_ = 0;                               ///< mean measured counts
+  double empty_cost_ = 0;  ///< mean measured counts
   double started_s_ = 0, seconds_before_ = 0, planning_s_ = 0, planned_here_s_ = 0;
 };
 
