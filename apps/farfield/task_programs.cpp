@@ -37,7 +37,7 @@ std::map<std::string, std::string> environment(const compute::Work& work) {
       if (entry.starts_with(known) && !entry.starts_with("SLURM_JWT="))
         all[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
   }
-  all["HOME"] = all["TMPDIR"] = work.folder;
+  all["HOME"] = all["TMPDIR"] = work.own_folder();
   all["FARFIELD_TASK"] = work.key.task;
   all["FARFIELD_TASK_FOLDER"] = work.folder;
   if (!work.root.empty()) all["FARFIELD_EXPERIMENT_FOLDER"] = work.root;

@@ -204,7 +204,7 @@ public:
                        const std::stop_token& leave) override {
     if (work.function.kind == compute::FunctionKind::verb && work.function.name == kEcho)
       return {compute::Ending::done, work.arguments, {}};
-    enter(work.root.empty() ? work.folder : work.root);
+    enter(work.root.empty() ? work.own_folder() : work.root);
     std::stop_source either;
     const std::stop_callback on_cancel(cancel, [&] { either.request_stop(); });
     const std::stop_callback on_leave(leave, [&] { either.request_stop(); });
@@ -235,7 +235,7 @@ private:
     int code = core::kExitOk;
     if (known.verb->analyse) {
       TaskConduct conduct;
-      conduct.checkpoint = fs::path(work.folder) / "checkpoint.ffc";
+      conduct.checkpoint = fs::path(work.own_folder()) / "checkpoint.ffc";
       conduct.resume = work.resume;
       conduct.thrown_away = [&] { return cancel.stop_requested(); };
       conduct.preview = &previews;

@@ -205,14 +205,18 @@ void Carrier::remove_output(const std::string& block_folder, const TaskKey& key)
   state_->errands.add([path = large_output_path(block_folder, key)] { remove_quietly(path); });
 }
 
-void Carrier::remove_task(const std::string& experiment, const std::string& task) {
-  const auto is_part = [](const std::string& name) {
-    return !name.empty() && name[0] != '.' && name.find('/') == std::string::npos;
-  };
-  const std::string group = experiment.empty() ? "-" : experiment;
-  if (is_part(group) && is_part(task))
-    state_->errands.add(
-        [path = fmt::format("{}/tasks/{}/{}", state_->options.folder, group, task)] { remove_quietly(path); });
+void Carrier::remove_tasks(std::vector<std::pair<std::string, std::string>> tasks) {
+  state_->errands.add([s = state_.get(), tasks = std::move(tasks)] {
+    const auto is_part = [](const std::string& name) {
+      return !name.empty() && name[0] != '.' && name.find('/') == std::string::npos;
+    };
+    for (const auto& [experiment, task] : tasks) {
+      const std::string group = experiment.empty() ? "-" : experiment;
+      if (!is_part(group) || !is_part(task)) continue;
+      const std::string path = fmt::format("{}/tasks/{}/{}", s->options.folder, group, task);
+      if (::rmdir(path.c_str()) != 0 && errno != ENOENT) remove_quietly(path);
+    }
+  });
 }
 
 void Carrier::sweep(std::set<std::string> live, double age_s) {

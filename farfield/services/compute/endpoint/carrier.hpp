@@ -6,6 +6,8 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "farfield/net/tls.hpp"
 #include "farfield/services/compute/protocol.hpp"
@@ -35,7 +37,8 @@ public:
   void put_output(const std::string& block_folder, const TaskKey& key,
                   std::function<void(const std::string& reference, const std::string& problem)> done);
   void remove_output(const std::string& block_folder, const TaskKey& key);
-  void remove_task(const std::string& experiment, const std::string& task);
+  /// Folders of tasks: experiment, task. Most are not there.
+  void remove_tasks(std::vector<std::pair<std::string, std::string>> tasks);
   /// Removes folders of tasks, of blocks that are not `live`, and archives, untouched for `age_s`.
   void sweep(std::set<std::string> live, double age_s);
 

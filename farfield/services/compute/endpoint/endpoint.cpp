@@ -266,7 +266,7 @@ struct Endpoint::State {
     for (auto& [worker, watch] : orders.watch) tell(worker, watch);
     if (!orders.begun.empty()) tell_begun(orders.begun, orders.ended);
     if (!orders.ended.empty()) tell_ended(orders.ended);
-    for (auto& [experiment, task] : orders.finished) carrier->remove_task(experiment, task);
+    if (!orders.finished.empty()) carrier->remove_tasks(std::move(orders.finished));
   }
 
   void tell_acknowledged(const std::map<WorkerId, std::vector<TaskKey>>& ends) {

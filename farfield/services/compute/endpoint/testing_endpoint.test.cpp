@@ -45,7 +45,7 @@ public:
     } else if (name == "sleep") {
       end.ending = wait();
     } else if (name == "resume") {
-      const fs::path checkpoint = fs::path(work.folder) / "checkpoint";
+      const fs::path checkpoint = fs::path(work.own_folder()) / "checkpoint";
       int begun = 1;
       if (work.resume) std::ifstream(checkpoint) >> begun;
       end.ending = wait();

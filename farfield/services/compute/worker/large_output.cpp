@@ -17,13 +17,18 @@ std::string large_output_path(const std::string& block_folder, const TaskKey& ke
   return fmt::format("{}/outputs/{}.{}.json", block_folder, key.task, key.attempt);
 }
 
-std::string inline_output(std::string output, const std::string& block_folder, const TaskKey& key) {
-  std::string compact = to_text(parse_json(output, "the output", core::ErrorCode::invalid_argument, kLargest));
-  if (compact.size() <= kInlineOutput && !compact.starts_with(kNote)) return compact;
+std::string compact_output(std::string output) {
+  if (output == "null") return output;
+  return to_text(parse_json(output, "the output", core::ErrorCode::invalid_argument, kLargest));
+}
+
+bool is_large(const std::string& output) { return output.size() > kInlineOutput || output.starts_with(kNote); }
+
+std::string put_aside(const std::string& output, const std::string& block_folder, const TaskKey& key) {
   std::error_code error;
   std::filesystem::create_directories(block_folder + "/outputs", error);
-  write_private(large_output_path(block_folder, key), compact);
-  return fmt::format("{}{}}}", kNote, compact.size());
+  write_private(large_output_path(block_folder, key), output);
+  return fmt::format("{}{}}}", kNote, output.size());
 }
 
 std::optional<std::uint64_t> noted_bytes(const std::string& output) {

@@ -16,12 +16,16 @@ struct Work {
   FunctionRecord function;
   std::string arguments;               ///< JSON object
   std::string root;                    ///< folder of its experiment, absolute
-  std::string folder;                  ///< its own, empty or with what earlier attempts kept: checkpoints go here
+  std::string folder;                  ///< path of its own folder, which is there once somebody asked for it
   std::string code;                    ///< of user code: where the archive was unpacked
   std::vector<std::string> devices;    ///< CUDA_VISIBLE_DEVICES
   std::vector<std::string> nodes;      ///< of its block, for MPI
   int ranks = 1;
   bool resume = false;
+
+  /// The same, made now where it is not there: empty, or with what earlier attempts kept. Checkpoints go here. Most
+  /// short tasks need none, and a folder made and removed costs more than they do. Throws `io`.
+  const std::string& own_folder() const;
 };
 
 /// Thread-safe.
@@ -46,8 +50,8 @@ public:
   virtual ~TaskRunner() = default;
   /// The verbs that this program has.
   virtual std::vector<FunctionRecord> verbs() const = 0;
-  /// `cancel`: end and throw away; `leave`: end soon, keep a checkpoint in Work::folder (`interrupted`). An exception
-  /// is `failed` with its text.
+  /// `cancel`: end and throw away; `leave`: end soon, keep a checkpoint in Work::own_folder() (`interrupted`). An
+  /// exception is `failed` with its text.
   virtual WorkEnd run(const Work& work, Reporter& reporter, const std::stop_token& cancel,
                       const std::stop_token& leave) = 0;
 };

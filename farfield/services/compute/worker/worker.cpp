@@ -24,6 +24,7 @@
 #include "farfield/services/compute/worker/journal.hpp"
 #include "farfield/services/compute/worker/large_output.hpp"
 #include "farfield/services/compute/worker/slots.hpp"
+#include "farfield/services/compute/worker/teller.hpp"
 #include "farfield/services/compute/worker/unpack.hpp"
 
 namespace farfield::services::compute {
@@ -36,12 +37,14 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::duration;
 using std::chrono::milliseconds;
 
-constexpr auto kProgressEvery = milliseconds(50);
+constexpr auto kLook = milliseconds(1000), kLookWhileLeaving = milliseconds(50);
 constexpr auto kFirstPause = milliseconds(50), kLongestPause = milliseconds(2000);
 constexpr auto kPatienceForAcknowledgement = std::chrono::seconds(5);
-constexpr std::size_t kMostLines = 1000;          ///< of a log, waiting to be sent
-constexpr std::size_t kMostInMessage = 4096;      ///< tasks
-constexpr std::size_t kMostBytesInMessage = std::size_t{4} << 20;
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(ErrorCode::io, fmt::format("cannot make {}: {}", folder, error.message()));
+}
 
 double now_s() { return duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
@@ -89,10 +92,18 @@ private:
     TaskKey key;
     std::stop_source cancel, leave;
   };
-  struct Mail {
-    int line;  ///< the connection's number: what an earlier one said does not count
-    std::string text;
-    bool closed = false;
+  /// A task at work, with what it needs.
+  struct Call {
+    Queued queued;
+    TaskEnd end;
+    std::stop_source cancel, leave;
+    std::shared_ptr<const BlockSettings> settings{};
+    Work work{};
+    std::optional<SlotLease> lease{};
+    std::optional<Reach> reach{};
+    bool ready = false;  ///< to be run
+
+    const TaskRequest& request() const { return queued.assignment.request; }
   };
 
   // ---- the line to the endpoint: the thread that called run()
@@ -115,10 +126,10 @@ private:
       }
       pause = kFirstPause;
       serve_line();
-      hang_up();
+      teller_.hang_up();
       alone_since = Clock::now();
     }
-    hang_up();
+    teller_.hang_up();
   }
 
   bool connect() {
@@ -130,18 +141,14 @@ private:
       options.headers.add("Authorization", "Bearer " + settings->secret);
       options.limits.message_bytes = core::Index{64} << 20;
       auto socket = net::connect_websocket(settings->link,
-                                           {[this, line](std::string text, bool) { post({line, std::move(text)}); },
-                                            [this, line](const std::string&) { post({line, {}, true}); }},
+                                           {[this, line](const std::string& text, bool) { hear(line, text); },
+                                            [this, line](const std::string&) { lost(line); }},
                                            options);
       {
         const std::lock_guard lock(mutex_);
         settings_ = settings;
-        socket_.swap(socket);  // one before goes outside the lock, which its callbacks take
-        begun_.clear();  // said anew below
-        ended_.clear();
-        if (running_ && started_) begun_.push_back(*started_);
       }
-      return greet();
+      return greet(std::move(socket));
     } catch (const Error& e) {
       core::log(core::LogLevel::debug, "endpoint_not_reached", {{"reason", e.what()}});
       return false;
@@ -149,7 +156,8 @@ private:
   }
 
   /// What this worker has; and what it ended, as long as nobody acknowledged it.
-  bool greet() {
+  bool greet(std::shared_ptr<net::WebSocket> socket) {
+    teller_.restart();
     Hello hello;
     hello.block = block_;
     hello.node = place_.node;
@@ -166,55 +174,12 @@ private:
     hello.capacity.nodes_per_block = settings_->nodes;
     hello.capacity.longest_s = std::max(0.0, place_.began_s + settings_->walltime_s - settings_->notice_s - now_s());
     hello.capacity.confines = by_ != ConfinedBy::nothing;
-    return say(hello) && say_ended(ended);
+    return teller_.greet(std::move(socket), hello, ended);
   }
 
   void serve_line() {
-    std::unique_lock lock(mutex_);
-    Clock::time_point told = Clock::now();
     std::optional<Clock::time_point> leave_by;
-    for (;;) {
-      const bool chatter = !progress_.empty() || !lines_.empty();
-      const auto something = [&] { return !inbox_.empty() || !begun_.empty() || !ended_.empty() || say_leaving_; };
-      if (chatter) wake_.wait_until(lock, told + kProgressEvery, something);
-      else
-        wake_.wait_for(lock, leaving_ ? kProgressEvery : milliseconds(1000),
-                       [&] { return something() || !progress_.empty() || !lines_.empty(); });
-
-      std::vector<Mail> mail;
-      mail.swap(inbox_);
-      const auto begun = std::exchange(begun_, {});
-      auto ended = std::exchange(ended_, {});
-      const bool say_leaving = std::exchange(say_leaving_, false);
-      Progressed progressed;
-      Logged logged;
-      if (Clock::now() - told >= kProgressEvery || !ended.empty()) {
-        for (auto& [key, p] : std::exchange(progress_, {})) progressed.tasks.push_back(std::move(p));
-        for (TaskLog& line : std::exchange(lines_, {})) logged.lines.push_back(std::move(line));
-        told = Clock::now();
-      }
-      lock.unlock();
-
-      bool good = true;
-      if (say_leaving) {
-        CapacityNow none;
-        good = say(none);
-      }
-      // A beginning whose end goes out with it is told by the end.
-      Begun news;
-      for (const TaskBegin& b : begun)
-        if (std::none_of(ended.begin(), ended.end(), [&](const TaskEnd& e) { return e.key == b.key; }))
-          news.tasks.push_back(b);
-      if (good && !news.tasks.empty()) good = say(news);
-      if (good && !progressed.tasks.empty()) good = say(progressed);
-      if (good && !logged.lines.empty()) good = say(logged);
-      if (good && !ended.empty()) good = say_ended(ended);
-      for (const Mail& m : mail) {
-        if (m.line != line_) continue;
-        if (m.closed) good = false;
-        else take(m.text);
-      }
-      if (!good || may_go()) return;
+    while (teller_.tell() && !is_lost() && !may_go()) {
       if (leaving() && nothing_to_do()) {  // only acknowledgements are missing
         if (!leave_by) leave_by = Clock::now() + kPatienceForAcknowledgement;
         if (Clock::now() > *leave_by) {
@@ -222,51 +187,46 @@ private:
           return;
         }
       }
-      lock.lock();
+      teller_.wait(Clock::now() + (leaving() ? kLookWhileLeaving : kLook));
     }
   }
 
-  void hang_up() {
-    std::shared_ptr<net::WebSocket> socket;
+  /// On the line's own thread.
+  void hear(int line, const std::string& text) {
+    if (line != line_) return;  // what an earlier one said does not count
+    try {
+      take(decode(text));
+    } catch (const Error&) {  // an endpoint that speaks nonsense: the worker ends, and is started anew
+      {
+        const std::lock_guard lock(mutex_);
+        nonsense_ = std::current_exception();
+      }
+      teller_.stir();
+    }
+  }
+  void lost(int line) {
     {
       const std::lock_guard lock(mutex_);
-      socket.swap(socket_);
+      lost_ = std::max(lost_, line);
     }
-    if (socket) socket->close();
-    ++line_;
+    teller_.stir();
+  }
+  bool is_lost() {
+    const std::lock_guard lock(mutex_);
+    if (nonsense_) std::rethrow_exception(nonsense_);
+    return lost_ >= line_;
   }
 
-  bool say(const Message& message) {
-    std::shared_ptr<net::WebSocket> socket;
-    {
+  void take(Message message) {
+    if (auto* assign = std::get_if<Assign>(&message)) {
       const std::lock_guard lock(mutex_);
-      socket = socket_;
-    }
-    return socket && socket->send_text(encode(message));
-  }
-
-  bool say_ended(const std::vector<TaskEnd>& ends) {
-    Ended message;
-    std::size_t bytes = 0;
-    for (const TaskEnd& end : ends) {
-      bytes += end.output.size() + end.problem.size();
-      message.tasks.push_back(end);
-      if (bytes < kMostBytesInMessage && message.tasks.size() < kMostInMessage) continue;
-      if (!say(message)) return false;
-      message.tasks.clear();
-      bytes = 0;
-    }
-    return message.tasks.empty() || say(message);
-  }
-
-  void take(const std::string& text) {
-    const Message message = decode(text);  // an endpoint that speaks nonsense: the worker ends, and is started anew
-    if (const auto* assign = std::get_if<Assign>(&message)) {
-      for (const Assignment& a : assign->tasks) enqueue(a);
+      for (Assignment& a : assign->tasks) enqueue(std::move(a));
+      wake_.notify_all();
     } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
       for (const std::string& task : cancel->tasks) this->cancel(task);
     } else if (const auto* stored = std::get_if<Stored>(&message)) {
       journal_.acknowledged(stored->ends);
+      if (leaving()) teller_.stir();  // it may be what it waits for
     } else if (const auto* watch = std::get_if<Watch>(&message)) {
       const std::lock_guard lock(mutex_);
       if (watch->on) watched_.insert(watch->task);
@@ -276,19 +236,17 @@ private:
     }
   }
 
-  void enqueue(const Assignment& a) {
-    const bool ended = journal_.has_ended(a.key);
-    const std::lock_guard lock(mutex_);
-    if (ended || (running_ && running_->key == a.key)) return;  // it has been told, or will be
+  /// Under the lock.
+  void enqueue(Assignment a) {
+    if (journal_.has_ended(a.key) || (running_ && running_->key == a.key)) return;  // it has been told, or will be
     if (std::any_of(waiting_.begin(), waiting_.end(), [&](const Queued& q) { return q.assignment.key == a.key; }))
       return;
-    if (leaving_) return give_back({a, now_s()});
+    if (leaving_) return give_back({std::move(a), now_s()});
     // The more urgent first; else as they came.
-    const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const Queued& q) {
-      return q.assignment.request.priority < a.request.priority;
-    });
-    waiting_.insert(place, {a, now_s()});
-    wake_.notify_all();
+    const auto place =
+        std::upper_bound(waiting_.begin(), waiting_.end(), a.request.priority,
+                         [](Priority priority, const Queued& q) { return q.assignment.request.priority < priority; });
+    waiting_.insert(place, {std::move(a), now_s()});
   }
 
   /// A task that was never begun: the endpoint gives it to another worker. Under the lock.
@@ -298,8 +256,8 @@ private:
     end.ending = Ending::interrupted;
     end.problem = "its worker left before it began";
     end.times.assigned_s = q.assigned_s;
-    ended_.push_back(std::move(end));
-    wake_.notify_all();
+    teller_.ended(std::move(end), false);
+    teller_.stir();
   }
 
   void cancel(const std::string& task) {
@@ -313,25 +271,22 @@ private:
       TaskEnd end = ending(q->assignment.key, q->assigned_s);
       end.ending = Ending::cancelled;
       q = waiting_.erase(q);
-      keep(end);
+      keep(std::move(end));
+      teller_.stir();
     }
   }
 
   void ask_to_leave(const std::string& reason) {
     const std::lock_guard lock(mutex_);
     if (leaving_) return;
-    leaving_ = say_leaving_ = true;
+    leaving_ = true;
+    teller_.leaves();
     core::log(core::LogLevel::info, "worker_leaves", {{"reason", reason}});
     if (running_) running_->leave.request_stop();
     for (const Queued& q : std::exchange(waiting_, {})) give_back(q);
     wake_.notify_all();
   }
 
-  void post(Mail mail) {
-    const std::lock_guard lock(mutex_);
-    inbox_.push_back(std::move(mail));
-    wake_.notify_all();
-  }
   std::shared_ptr<const BlockSettings> settings() {
     const std::lock_guard lock(mutex_);
     return settings_;
@@ -347,102 +302,159 @@ private:
   bool may_go() {
     if (given_up_) return true;
     const std::lock_guard lock(mutex_);
-    return leaving_ && !running_ && waiting_.empty() && ended_.empty() && !say_leaving_ && journal_.empty();
+    return leaving_ && !running_ && waiting_.empty() && teller_.empty() && journal_.empty();
   }
 
   // ---- the tasks: a thread of their own
 
   void work() {
     Bench bench(by_);
-    for (;;) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return leaving_ || !waiting_.empty(); });
-      if (leaving_) return;
-      const Queued next = std::move(waiting_.front());
-      waiting_.pop_front();
-      running_.emplace();
-      running_->key = next.assignment.key;
-      started_.reset();
-      const std::stop_source cancel = running_->cancel, leave = running_->leave;
-      lock.unlock();
-
-      TaskEnd end = ending(next.assignment.key, next.assigned_s);
-      try {
-        TaskBegin begin{end.key, end.times, end.block, end.node, end.worker};
-        journal_.begin(begin);
-        perform(bench, next.assignment, end, cancel, leave);
-      } catch (const Error& e) {
-        end.ending = is_systems(e.code()) ? Ending::lost : Ending::failed;
-        end.problem = e.what();
-      } catch (const std::exception& e) {
-        end.ending = Ending::failed;
-        end.problem = e.what();
-      }
-      end.times.ended_s = now_s();
-
-      lock.lock();
-      keep(end);
-      progress_.erase(end.key);
-      running_.reset();
-      wake_.notify_all();
+    while (auto call = next(nullptr)) {
+      attempt(*call, [&] { prepare(*call); });
+      if (call->ready) attempt(*call, [&] { bench.run(call->reach, [&] { work_off(call); }); });
+      if (!call) continue;
+      if (is_large(call->end.output))
+        attempt(*call, [&] { call->end.output = put_aside(call->end.output, place_.folder, call->end.key); });
+      call->lease.reset();
+      finish(*call);
     }
   }
 
-  /// Prepares what the task needs and calls the runner.
-  void perform(Bench& bench, const Assignment& a, TaskEnd& end, const std::stop_source& cancel,
-               const std::stop_source& leave) {
-    const FunctionRecord& f = a.function;
-    const auto settings = this->settings();
-    if (f.kind != FunctionKind::verb && by_ == ConfinedBy::nothing)
-      throw Error(ErrorCode::unsupported,
-                  "this endpoint has no means to confine programs, and runs none but its own (Landlock is missing)");
-    Work work;
+  /// On the bench: runs the call, and those after it that are alike. Changing threads costs more than a short task, so
+  /// that it stays here while only memory and open files are needed. What is left in `call` is to be finished.
+  void work_off(std::optional<Call>& call) {
+    for (;;) {
+      if (call->ready) attempt(*call, [&] { perform(*call); });
+      if (!is_plain(call->queued.assignment) || is_large(call->end.output)) return;
+      finish(*call);
+      std::optional<Call> after = next(&*call);
+      if (after) attempt(*after, [&] { describe(*after); });
+      call = std::move(after);
+      if (!call) return;
+    }
+  }
+
+  /// The next task. None: this worker leaves; or, `after` a call, what comes next is not like it.
+  std::optional<Call> next(const Call* after) {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return leaving_ || !waiting_.empty(); });
+    if (leaving_ || (after != nullptr && !is_alike(waiting_.front().assignment, *after))) return std::nullopt;
+    running_.emplace();
+    Call call{std::move(waiting_.front()), {}, running_->cancel, running_->leave, settings_};
+    waiting_.pop_front();
+    running_->key = call.queued.assignment.key;
+    lock.unlock();
+    call.end = ending(call.queued.assignment.key, call.queued.assigned_s);
+    return call;
+  }
+
+  /// Needs nothing that only an unconfined thread can get.
+  static bool is_plain(const Assignment& a) {
+    const TaskResources& r = a.request.resources;
+    return a.function.kind == FunctionKind::verb && r.gpu_slots == 0 && r.ranks == 1 && r.nodes == 1;
+  }
+  /// Whether it has the same reach. Under the lock.
+  bool is_alike(const Assignment& a, const Call& call) const {
+    return is_plain(a) && a.request.experiment == call.queued.assignment.request.experiment &&
+           settings_ == call.settings;
+  }
+
+  template <class F>
+  static void attempt(Call& call, F part) {
+    try {
+      return part();
+    } catch (const Error& e) {
+      call.end.ending = is_systems(e.code()) ? Ending::lost : Ending::failed;
+      call.end.problem = e.what();
+    } catch (const std::exception& e) {
+      call.end.ending = Ending::failed;
+      call.end.problem = e.what();
+    }
+    call.end.output = "null";
+    call.ready = false;
+  }
+
+  /// Begins the task, as far as the journal is concerned; says what a plain one needs.
+  void describe(Call& call) {
+    const Assignment& a = call.queued.assignment;
+    const TaskEnd& end = call.end;
+    journal_.begin({end.key, end.times, end.block, end.node, end.worker});
+    Work& work = call.work;
     work.key = a.key;
-    work.function = f;
+    work.function = a.function;
     work.arguments = a.request.arguments;
     work.ranks = a.request.resources.ranks;
     work.resume = a.resume;
-    const std::string group = a.request.experiment.empty() ? "-" : a.request.experiment;
-    if (!a.request.experiment.empty()) work.root = settings->roots.find(a.request.experiment);
-    const std::string group_folder = settings->tasks + "/" + group;
-    work.folder = group_folder + "/" + a.key.task;
-    make_folder(work.folder);
-    if (f.kind == FunctionKind::code) work.code = unpacked(settings->archives, f.archive);
-    const int slots = a.request.resources.gpu_slots;
-    std::optional<SlotLease> lease;
-    if (slots > 0) {
-      lease = acquire(slots, a.key.task, cancel, leave);
-      if (!lease) {
-        end.ending = cancel.stop_requested() ? Ending::cancelled : Ending::interrupted;
+    if (!a.request.experiment.empty()) work.root = call.settings->roots.find(a.request.experiment);
+    work.folder = group_folder(call) + "/" + a.key.task;
+    work.nodes = {place_.node};
+    call.ready = true;
+  }
+  static std::string group_folder(const Call& call) {
+    const std::string& experiment = call.queued.assignment.request.experiment;
+    return call.settings->tasks + "/" + (experiment.empty() ? "-" : experiment);
+  }
+
+  /// The same, and gets what any other task needs.
+  void prepare(Call& call) {
+    const Assignment& a = call.queued.assignment;
+    const FunctionRecord& f = a.function;
+    describe(call);
+    call.ready = false;
+    if (f.kind != FunctionKind::verb && by_ == ConfinedBy::nothing)
+      throw Error(ErrorCode::unsupported,
+                  "this endpoint has no means to confine programs, and runs none but its own (Landlock is missing)");
+    Work& work = call.work;
+    if (f.kind == FunctionKind::code) work.code = unpacked(call.settings->archives, f.archive);
+    if (const int slots = a.request.resources.gpu_slots; slots > 0) {
+      call.lease = acquire(slots, a.key.task, call.cancel, call.leave);
+      if (!call.lease) {
+        call.end.ending = call.cancel.stop_requested() ? Ending::cancelled : Ending::interrupted;
         return;
       }
-      work.devices = core::between_commas(visible_devices(lease->slots(), devices_, settings->slots_per_device));
+      work.devices =
+          core::between_commas(visible_devices(call.lease->slots(), devices_, call.settings->slots_per_device));
     }
     // Ranks on other nodes are started by daemons there that nobody confines.
-    work.nodes = nodes(f.kind == FunctionKind::verb ? settings->nodes : 1);
-
-    end.times.started_s = now_s();
-    {
-      const std::lock_guard lock(mutex_);
-      started_ = TaskBegin{end.key, end.times, end.block, end.node, end.worker};
-      begun_.push_back(*started_);
-      wake_.notify_all();
-    }
-    std::optional<Reach> reach;
+    if (f.kind == FunctionKind::verb && call.settings->nodes > 1) work.nodes = nodes();
     if (by_ != ConfinedBy::nothing) {
-      reach.emplace();
-      reach->read = settings->readable;
+      call.reach.emplace();
+      call.reach->read = call.settings->readable;
       // Programs of different users run without an experiment: each sees its own folder.
-      reach->write = {a.request.experiment.empty() && f.kind != FunctionKind::verb ? work.folder : group_folder};
-      if (!work.code.empty()) reach->read.push_back(work.code);
-      if (!work.root.empty()) reach->write.push_back(work.root);
+      const bool alone = a.request.experiment.empty() && f.kind != FunctionKind::verb;
+      const std::string group = group_folder(call);
+      if (!alone && groups_.insert(group).second) make_folder(group);  // only what is there can be reached
+      call.reach->write = {alone ? work.own_folder() : group};
+      if (!work.code.empty()) call.reach->read.push_back(work.code);
+      if (!work.root.empty()) call.reach->write.push_back(work.root);
     }
-    Report report(*this, a.key);
-    WorkEnd result;
-    bench.run(reach, [&] { result = runner_.run(work, report, cancel.get_token(), leave.get_token()); });
+    call.ready = true;
+  }
+
+  void perform(Call& call) {
+    TaskEnd& end = call.end;
+    end.times.started_s = now_s();
+    teller_.begun({end.key, end.times, end.block, end.node, end.worker});
+    Report report(*this, end.key);
+    WorkEnd result = runner_.run(call.work, report, call.cancel.get_token(), call.leave.get_token());
     end.ending = result.ending;
     end.problem = std::move(result.problem);
-    end.output = inline_output(std::move(result.output), place_.folder, a.key);
+    end.output = compact_output(std::move(result.output));
+  }
+
+  /// Stored, then told.
+  void finish(Call& call) {
+    call.end.times.ended_s = now_s();
+    {
+      const std::lock_guard lock(mutex_);
+      keep(std::move(call.end));
+      running_.reset();
+      if (leaving_) {
+        wake_.notify_all();
+        teller_.stir();
+      }
+    }
+    teller_.tell();
   }
 
   TaskEnd ending(const TaskKey& key, double assigned_s) const {
@@ -454,22 +466,15 @@ private:
     end.worker = name_;
     return end;
   }
-  /// Stored, then told. Under the lock.
-  void keep(const TaskEnd& end) {
+  /// Under the lock.
+  void keep(TaskEnd end) {
     try {
       journal_.end(end);
     } catch (const Error& e) {
       // A full disk: the endpoint still hears of it from here; a worker that dies before that has lost the task.
       core::log(core::LogLevel::error, "journal_not_written", {{"reason", e.what()}});
     }
-    ended_.push_back(end);
-    wake_.notify_all();
-  }
-
-  static void make_folder(const std::string& folder) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) throw Error(ErrorCode::io, fmt::format("cannot make {}: {}", folder, error.message()));
+    teller_.ended(std::move(end), !waiting_.empty());
   }
 
   /// User code, once in each block; whoever comes second finds it there.
@@ -498,9 +503,8 @@ private:
     }
   }
 
-  /// Of the block, for MPI: as the scheduler says, or this one.
-  std::vector<std::string> nodes(int count) const {
-    if (count == 1) return {place_.node};
+  /// Of the block, for MPI.
+  std::vector<std::string> nodes() const {
     std::vector<std::string> all;
     for (const JournalName& journal : find_journals(place_.folder)) all.push_back(journal.node);
     std::sort(all.begin(), all.end());
@@ -512,25 +516,12 @@ private:
   public:
     Report(Worker& worker, TaskKey key) : worker_(worker), key_(std::move(key)) {}
     void progress(double fraction, const std::string& message) override {
-      const std::lock_guard lock(worker_.mutex_);
-      worker_.progress_[key_] = {key_, fraction, message};
-      worker_.wake_.notify_all();
+      worker_.teller_.progress({key_, fraction, message});
     }
-    void log(const std::string& line) override {
-      const std::lock_guard lock(worker_.mutex_);
-      if (worker_.lines_.size() >= kMostLines) worker_.lines_.pop_front();  // the newest count
-      worker_.lines_.push_back({key_, line});
-      worker_.wake_.notify_all();
-    }
+    void log(const std::string& line) override { worker_.teller_.log({key_, line}); }
     void preview(Preview preview) override {
       preview.task = key_.task;
-      const std::string channel = preview.task + "/" + preview.name;
-      std::shared_ptr<net::WebSocket> socket;
-      {
-        const std::lock_guard lock(worker_.mutex_);
-        socket = worker_.socket_;
-      }
-      if (socket) socket->send_latest(channel, encode_preview(preview));
+      worker_.teller_.preview(preview);
     }
     bool watched() const override {
       const std::lock_guard lock(worker_.mutex_);
@@ -551,25 +542,27 @@ private:
   ConfinedBy by_;
   std::vector<std::string> devices_;
   std::optional<SlotFile> slots_;
+  std::set<std::string> groups_;  ///< folders of experiments that were made; of the working thread
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Queued> waiting_;
   std::optional<Running> running_;
-  std::optional<TaskBegin> started_;  ///< of what runs
-  std::vector<Mail> inbox_;
-  std::vector<TaskBegin> begun_;
-  std::vector<TaskEnd> ended_;
-  std::map<TaskKey, TaskProgress> progress_;
-  std::deque<TaskLog> lines_;
+  std::exception_ptr nonsense_;
+  int lost_ = 0;  ///< the last line that ended
   std::set<std::string> watched_;
-  std::shared_ptr<net::WebSocket> socket_;
-  bool leaving_ = false, say_leaving_ = false;
+  bool leaving_ = false;
   std::atomic<bool> given_up_ = false;
   std::atomic<int> line_ = 0;
+  Teller teller_;
 };
 
 }  // namespace
+
+const std::string& Work::own_folder() const {
+  make_folder(folder);
+  return folder;
+}
 
 void run_worker(const WorkerPlace& place, TaskRunner& runner, const std::stop_token& leave) {
   Worker(place, runner).run(leave);
