@@ -20,8 +20,10 @@
 #include "farfield/codec/bitshuffle_sparse.hpp"
 #include "farfield/core/clock.hpp"
 #include "farfield/core/cpu.hpp"
+#include "farfield/io/late_checksum.hpp"
 #include "farfield/io/rigaku/rigaku.hpp"
 #include "farfield/io/scan_file.hpp"
+#include "farfield/io/sparse_frames.hpp"
 #include "farfield/io/xpcs/qmap_file.hpp"
 #include "farfield/io/xpcs/result_file.hpp"
 #include "farfield/math/random.hpp"
@@ -207,15 +209,19 @@ Spent run(const std::filesystem::path& scan, const Files& files, const char* ver
   how.batch_bytes = Index{16} << 20;
   how.frame_ny = how.frame_nx = kSide;
   how.qmap = (files.folder / "qmap.h5").string();
+  how.checksum = false;
   const auto source = io::open_scan(scan, how);
+  const io::LateChecksum checksum(scan);
   const auto& info = *xpcs::info().find(verb);
+  if (info.sparse_frames) io::make_sparse(*source);
   const auto technique = info.analyse(options, {&pool, nullptr, &kClock, 0, 0});
   pipeline::DriverOptions driver;
   driver.corrections.sparse = info.sparse_frames;
   driver.corrections.dark = driver.corrections.flat = !info.raw_frames;
   pipeline::FrameAccount account(source->acquisition().scan.expected_frames);
   pipeline::DriverObserver observer;
-  const auto outcome = pipeline::drive(*source, *technique, account, observer, kClock, driver, {});
+  auto outcome = pipeline::drive(*source, *technique, account, observer, kClock, driver, {});
+  outcome.product->provenance["checksum"] = checksum.get();
   io::xpcs::write_result(files.folder / "result.h5", *outcome.product);
   return {cpu_s() - cpu, wall_s() - wall};
 }
@@ -282,44 +288,74 @@ Spent live(const Events& events, int threads) {
   return {cpu_s() - cpu, wall_s() - wall};
 }
 
-void live_dense(const Events& events, Index frames) {
-  // As many compressed frames as a detector sends; decoded into one buffer, then to sparse frames that are pushed.
-  std::vector<std::vector<std::byte>> packed;
-  for (Index t = 0; t < frames; ++t) {
+/// Compressed frames as a detector sends them, decoded by all threads, some at a time.
+void live_dense(const Events& events, int threads) {
+  constexpr Index kAtOnce = 64;
+  const Index frames = events.frames();
+  core::ThreadPool pool(threads);
+  std::vector<std::vector<std::byte>> packed(static_cast<std::size_t>(frames));
+  pool.for_each(frames, [&](Index t, int) {
     const auto image = dense(events, t);
-    packed.push_back(codec::bitshuffle_encode(std::as_bytes(std::span(image.begin(), image.end())), {}));
-  }
-  core::Array<std::uint16_t, 2> image({kSide, kSide});
-  const auto decode = [&](const std::vector<std::byte>& bytes) {
-    if (!codec::bitshuffle_decode(bytes, {}, std::as_writable_bytes(std::span(image.begin(), image.end()))))
-      throw core::Error(core::ErrorCode::internal, "a frame does not decode");
+    packed[static_cast<std::size_t>(t)] =
+        codec::bitshuffle_encode(std::as_bytes(std::span(image.begin(), image.end())), {});
+  });
+  std::vector<core::Array<std::uint16_t, 2>> images;
+  for (int i = 0; i < threads; ++i) images.emplace_back(std::array<Index, 2>{kSide, kSide});
+  const auto alone = [&] {
+    const double start = wall_s();
+    pool.for_each(frames, [&](Index t, int thread) {
+      auto& image = images[static_cast<std::size_t>(thread)];
+      if (!codec::bitshuffle_decode(packed[static_cast<std::size_t>(t)], {},
+                                    std::as_writable_bytes(std::span(image.begin(), image.end()))))
+        throw core::Error(core::ErrorCode::internal, "a frame does not decode");
+    });
+    return wall_s() - start;
   };
-  double start = cpu_s();
-  for (const auto& bytes : packed) decode(bytes);
-  const double alone = cpu_s() - start;
 
-  core::ThreadPool pool(1);
-  const auto technique = xpcs::info().find("correlate")->analyse({}, {&pool, nullptr, &kClock, 0, 0});
-  model::Acquisition a;
-  a.detector.ny = a.detector.nx = kSide;
-  a.scan.expected_frames = frames;
-  a.inputs = xpcs::to_inputs(rings());
-  technique::Observer observer;
-  technique->begin(a);
-  start = cpu_s();
-  std::vector<model::PixelCount> room(static_cast<std::size_t>(kPixels));
-  for (Index t = 0; t < frames; ++t) {
-    const auto& bytes = packed[static_cast<std::size_t>(t)];
-    const auto made = core::value_or_throw(codec::bitshuffle_sparse(bytes, {}, kPixels, {}, room));
-    const model::FrameView frame{t, {}, {kSide, kSide, std::span(room).first(static_cast<std::size_t>(made))}};
-    technique->push({&frame, 1});
+  std::vector<std::unique_ptr<model::PixelCount[]>> rooms;  // not zeroed: few of their pages are ever touched
+  for (Index i = 0; i < kAtOnce; ++i)
+    rooms.push_back(std::make_unique_for_overwrite<model::PixelCount[]>(static_cast<std::size_t>(kPixels)));
+  const auto whole = [&] {
+    const auto technique = xpcs::info().find("correlate")->analyse({}, {&pool, nullptr, &kClock, 0, 0});
+    model::Acquisition a;
+    a.detector.ny = a.detector.nx = kSide;
+    a.scan.expected_frames = frames;
+    a.inputs = xpcs::to_inputs(rings());
+    technique::Observer observer;
+    technique->begin(a);
+    const double start = wall_s();
+    double shown = start;
+    std::vector<model::FrameView> views(kAtOnce);
+    for (Index first = 0; first < frames; first += kAtOnce) {
+      const Index count = std::min(kAtOnce, frames - first);
+      pool.for_each(count, [&](Index i, int) {
+        const auto at = static_cast<std::size_t>(i);
+        const auto made = core::value_or_throw(
+            codec::bitshuffle_sparse(packed[static_cast<std::size_t>(first + i)], {}, kPixels, {},
+                                     std::span(rooms[at].get(), static_cast<std::size_t>(kPixels))));
+        views[at] = {first + i, {}, {kSide, kSide, {rooms[at].get(), static_cast<std::size_t>(made)}}};
+      });
+      technique->push(std::span(views).first(static_cast<std::size_t>(count)));
+      if (wall_s() - shown < 1) continue;
+      technique->step({}, observer);
+      technique->snapshot();
+      shown = wall_s();
+    }
+    technique->end_of_scan();
+    technique->finish(observer);
+    return wall_s() - start;
+  };
+  std::vector<double> decoding, all, ratio;
+  for (int i = 0; i < 3; ++i) {
+    decoding.push_back(alone());
+    all.push_back(whole());
+    ratio.push_back(decoding.back() / all.back());
   }
-  technique->end_of_scan();
-  technique->finish(observer);
-  const double both = cpu_s() - start;
-  judge("live, dense bitshuffle-LZ4 frames: rate over that of decoding alone", ">= 0.6",
-        fmt::format("{:.2f} ({:.0f} frames/s)", alone / both, static_cast<double>(frames) / both),
-        fmt::format("{:.0f} frames/s decoded", static_cast<double>(frames) / alone), alone >= 0.6 * both);
+  for (auto* v : {&decoding, &all, &ratio}) std::sort(v->begin(), v->end());
+  const auto n = static_cast<double>(frames);
+  judge(fmt::format("live, dense bitshuffle-LZ4 frames, {} threads: rate over that of decoding alone", threads),
+        ">= 0.6", fmt::format("{:.2f} ({:.0f} frames/s)", ratio[1], n / all[1]),
+        fmt::format("{:.0f} frames/s decoded", n / decoding[1]), ratio[1] >= 0.6);
 }
 
 std::string markdown() {
@@ -373,7 +409,7 @@ int main(int argc, char** argv) try {
     const double rate = static_cast<double>(frames) / spent.wall;
     judge("live, sparse frames one by one, a snapshot a second, 2 threads", ">= 6000 frames/s",
           fmt::format("{:.0f} frames/s, {:.2f} CPU s", rate, spent.cpu), floor, rate >= 6000);
-    live_dense(events, std::min<Index>(frames, 2000));
+    live_dense(events, 2);
   }
   if (wanted("dense")) {
     write_hdf5(hdf5, events, frames);

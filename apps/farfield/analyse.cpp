@@ -10,13 +10,35 @@
 #include "apps/farfield/run_options.hpp"
 #include "apps/farfield/version.hpp"
 #include "farfield/core/cpu.hpp"
+#include "farfield/io/calibration.hpp"
+#include "farfield/io/late_checksum.hpp"
 #include "farfield/io/scan_file.hpp"
+#include "farfield/io/sparse_frames.hpp"
 #include "farfield/parallel/communicator.hpp"
 #include "farfield/pipeline/checkpoint.hpp"
 #include "farfield/pipeline/result_folder.hpp"
 
 namespace farfield::apps {
 namespace {
+
+/// Scans beside the scan.
+struct CalibrationOptions {
+  std::string dark, flat;
+};
+const core::BoundSchema<CalibrationOptions>& calibration_schema() {
+  static const auto schema = [] {
+    core::BoundSchema<CalibrationOptions> s;
+    s.add("dark", &CalibrationOptions::dark,
+          "scan of the dark detector, of any format: its mean is taken off the frames, in place of one that the scan "
+          "brings along",
+          {.group = "Input"});
+    s.add("flat", &CalibrationOptions::flat,
+          "scan of even light, of any format: frames are divided by its mean over the mean of its pixels",
+          {.group = "Input"});
+    return s;
+  }();
+  return schema;
+}
 
 namespace fs = std::filesystem;
 using core::Error;
@@ -74,20 +96,24 @@ public:
 
     // The reader decodes while the technique computes: two pools.
     core::ThreadPool reading_pool(common_.thread_count()), pool(common_.thread_count());
+    const auto calibration = calibration_schema().make(part(arguments_.given, calibration_schema()));
     auto reading = open_options(input_schema().make(part(arguments_.given, input_schema())),
                                 map_schema().make(part(arguments_.given, map_schema())), &reading_pool);
     reading.batch_bytes = kBatchBytes;
-    const auto source = io::open_scan(arguments_.inputs.at(0), reading);
+    reading.checksum = false;
+    const auto source = io::with_calibrations(io::open_scan(arguments_.inputs.at(0), reading), calibration.dark,
+                                              calibration.flat, reading);
+    if (verb_.sparse_frames) io::make_sparse(*source);
     const auto& acquisition = source->acquisition();
     const technique::Resources resources{&pool, communicator_.size() > 1 ? &communicator_ : nullptr, &session_.clock,
                                          static_cast<std::uint64_t>(common_.seed), options_.memory_limit_bytes()};
     const auto technique = verb_.analyse(given_, resources);
 
-    const pipeline::CheckpointHeader header = checkpoint_header(acquisition);
+    const io::LateChecksum checksum(arguments_.inputs.at(0));
     std::optional<pipeline::CheckpointFile> checkpoint;
     if (const fs::path from = resumed_from(); !from.empty()) {
       checkpoint.emplace(of_rank(from, communicator_.rank()));
-      checkpoint->require(header);
+      checkpoint->require(checkpoint_header(checksum.get()));
     }
 
     pipeline::DriverOptions driver;
@@ -102,7 +128,7 @@ public:
       driver.checkpoint_every_s = task_ != nullptr ? task_->checkpoint_every_s : options_.checkpoint_every_s;
       driver.checkpoint = [&](const technique::Technique& t) {
         if (task_ != nullptr && task_->thrown_away && task_->thrown_away()) return;
-        pipeline::write_checkpoint(of_rank(keep, communicator_.rank()), header, t);
+        pipeline::write_checkpoint(of_rank(keep, communicator_.rank()), checkpoint_header(checksum.get()), t);
         checkpoint_written = true;
       };
     }
@@ -123,7 +149,7 @@ public:
     Summary summary{word(outcome), session_.clock.now_s() - started_s, {}, frames, {}};
     // A task that goes on later has no result yet.
     if (outcome.product && !(outcome.stopped && task_ != nullptr)) {
-      add_run_provenance(*outcome.product, acquisition, summary, frames);
+      add_run_provenance(*outcome.product, checksum.get(), summary, frames);
       summary.metrics = outcome.product->metrics;
       if (folder && speaks()) summary.files = folder->write(*outcome.product, &frames);
       if (previews) previews->clear();
@@ -147,10 +173,10 @@ private:
                                                                                                 : fs::path();
   }
 
-  pipeline::CheckpointHeader checkpoint_header(const model::Acquisition& acquisition) const {
+  pipeline::CheckpointHeader checkpoint_header(const std::string& checksum) const {
     return {info_.name,
             verb_.name,
-            acquisition.checksum,
+            checksum,
             {{"version", version()},
              {"revision", git_revision()},
              {"instruction_set", std::string(core::name(core::isa()))},
@@ -159,11 +185,11 @@ private:
              {"options", core::options_to_json(verb_.options.complete(given_))}}};
   }
 
-  void add_run_provenance(model::Product& product, const model::Acquisition& acquisition, const Summary& summary,
+  void add_run_provenance(model::Product& product, const std::string& checksum, const Summary& summary,
                           const pipeline::FrameTotals& frames) const {
     auto& p = product.provenance;
     p.try_emplace("input", arguments_.inputs.at(0));
-    if (!acquisition.checksum.empty()) p.try_emplace("checksum", acquisition.checksum);
+    p.try_emplace("checksum", checksum);
     p.try_emplace("seed", std::to_string(common_.seed));
     p.try_emplace("threads", std::to_string(common_.thread_count()));
     p.try_emplace("ranks", std::to_string(communicator_.size()));
@@ -187,7 +213,7 @@ private:
 };
 
 std::vector<core::OptionSchema> schemas_of(const technique::Verb& verb) {
-  std::vector<core::OptionSchema> schemas{verb.options, analysis_schema(), input_schema()};
+  std::vector<core::OptionSchema> schemas{verb.options, analysis_schema(), input_schema(), calibration_schema()};
   if (std::find(verb.inputs.begin(), verb.inputs.end(), "qmap") != verb.inputs.end()) schemas.push_back(map_schema());
   schemas.push_back(common_schema());
   return schemas;

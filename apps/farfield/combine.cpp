@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
 #include "apps/farfield/run_options.hpp"
@@ -12,11 +14,23 @@
 namespace farfield::apps {
 namespace {
 
+/// Ranks that mpirun started beside this one, it included, as its environment says.
+long started_ranks() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
+    if (const char* text = std::getenv(name)) return std::strtol(text, nullptr, 10);
+  return 1;
+}
+
 int combine(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
             const Session& session) {
   const auto common = common_schema().make(part(arguments.given, common_schema()));
   Console console({common.json, common.quiet, isatty(STDERR_FILENO) == 1, false}, session.clock);
   try {
+    if (const long ranks = started_ranks(); ranks > 1)
+      throw core::Error(
+          core::ErrorCode::unsupported,
+          fmt::format("`farfield {} {}` is the work of one process, but {} were started: leave mpirun out", info.name,
+                      verb.name, ranks));
     return run_combination(info, verb, arguments, session, console);
   } catch (const core::Error& e) {
     console.error(e);

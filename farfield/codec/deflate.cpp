@@ -24,6 +24,17 @@ libdeflate_decompressor* decompressor() {
   if (one == nullptr) throw std::bad_alloc();
   return one.get();
 }
+
+/// Of the level asked for last: chunks of a file are many, and each compressor is a megabyte that must be zeroed.
+libdeflate_compressor* compressor(int level) {
+  thread_local std::unique_ptr<libdeflate_compressor, Free> one;
+  thread_local int level_of_one = 0;
+  if (one != nullptr && level_of_one == level) return one.get();
+  one.reset(libdeflate_alloc_compressor(level));
+  if (one == nullptr) throw std::bad_alloc();
+  level_of_one = level;
+  return one.get();
+}
 }  // namespace
 
 core::Result<void> inflate(std::span<const std::byte> data, DeflateWrapping wrapping, std::span<std::byte> out) {
@@ -54,11 +65,10 @@ core::Result<void> inflate(std::span<const std::byte> data, DeflateWrapping wrap
 std::vector<std::byte> deflate(std::span<const std::byte> data, DeflateWrapping wrapping, int level) {
   if (level < 1 || level > 12)
     throw core::Error(ErrorCode::invalid_argument, fmt::format("DEFLATE level {} must be 1 to 12", level));
-  const std::unique_ptr<libdeflate_compressor, Free> compressor(libdeflate_alloc_compressor(level));
-  if (compressor == nullptr) throw std::bad_alloc();
+  auto* const one = compressor(level);
   const auto run = [&](auto bound, auto compress) {
-    std::vector<std::byte> out(bound(compressor.get(), data.size()));
-    out.resize(compress(compressor.get(), data.data(), data.size(), out.data(), out.size()));
+    std::vector<std::byte> out(bound(one, data.size()));
+    out.resize(compress(one, data.data(), data.size(), out.data(), out.size()));
     if (out.empty()) throw core::Error(ErrorCode::internal, "DEFLATE did not compress into its own bound");
     return out;
   };

@@ -5,6 +5,7 @@
 
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/hdf5/file.hpp"
+#include "farfield/io/late_checksum.hpp"
 #include "farfield/io/product_file.hpp"
 #include "farfield/io/stack_source.hpp"
 #include "farfield/io/testing.hpp"
@@ -113,6 +114,17 @@ TEST(Checksum, OfAKnownFile) {
   const testing::TemporaryFolder folder;
   write_atomic(folder / "abc", "abc");  // FIPS 180-4, first example
   EXPECT_EQ(file_checksum(folder / "abc"), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(LateChecksum(folder / "abc").get(), file_checksum(folder / "abc"));
+}
+
+TEST(Checksum, LateOnesFailWhenAskedAndStopWhenNobodyAsks) {
+  const testing::TemporaryFolder folder;
+  const LateChecksum none(folder / "none");  // must not end the program
+  EXPECT_EQ(caught([&] { none.get(); }).code, ErrorCode::not_found);
+  write_atomic(folder / "long", std::string(5 << 20, 'x'));
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(caught([&] { file_checksum(folder / "long", stop.get_token()); }).code, ErrorCode::cancelled);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "farfield/io/recipe/recipe.hpp"
 #include "farfield/io/rigaku/rigaku.hpp"
 #include "farfield/io/scan_file.hpp"
+#include "farfield/io/sparse_frames.hpp"
 #include "farfield/io/stack_source.hpp"
 #include "farfield/io/system_error.hpp"
 #include "farfield/io/xpcs/qmap_file.hpp"
@@ -49,10 +50,14 @@ ScanLayout layout_of(const hdf5::File& file) {
       .at(file.name());
 }
 
+std::string checksum_of(const std::filesystem::path& path, const OpenOptions& options) {
+  return options.checksum ? file_checksum(path) : "";
+}
+
 // Formats without a mark of their own, told by whether their first records make sense.
 std::unique_ptr<model::FrameSource> open_events(const std::filesystem::path& path, const OpenOptions& options) {
   const std::string name = path.string();
-  if (imm::is_imm(*file_bytes(path))) return imm::open(file_bytes(path), name, file_checksum(path), options);
+  if (imm::is_imm(*file_bytes(path))) return imm::open(file_bytes(path), name, checksum_of(path, options), options);
   if (rigaku::is_rigaku(path, options)) return rigaku::open(path, options);
   throw Error(ErrorCode::unsupported,
               fmt::format("{} is none of the formats that are read: HDF5 (CXI, NeXus, ptyd), npz, npz.bz2, IMM, events "
@@ -66,22 +71,23 @@ std::unique_ptr<model::FrameSource> open_file(const std::filesystem::path& path,
   if (!options.recipe.empty() && !hdf5::File::is_hdf5(path))
     throw Error(ErrorCode::invalid_argument, fmt::format("{} is not an HDF5 file; recipes are for HDF5 files", name));
   if (head.starts_with("PK\x03\x04") || head.starts_with("BZh"))
-    return npz::open_tike(npz::Npz::open(path), file_checksum(path), options);
+    return npz::open_tike(npz::Npz::open(path), checksum_of(path, options), options);
   if (!hdf5::File::is_hdf5(path)) return open_events(path, options);
   const auto file = hdf5::File::open(path);
   ScanLayout layout =
       options.recipe.empty() ? layout_of(file) : recipe::read_layout(file, recipe::load(options.recipe));
   layout.acquisition.source = name;
-  layout.acquisition.checksum = file_checksum(path);
+  layout.acquisition.checksum = checksum_of(path, options);
   return make_source(std::move(layout), name, options);
 }
 
 // A source with more said of it than its own files do.
-class Described final : public model::FrameSource {
+class Described final : public model::FrameSource, public SparseFrames {
 public:
   Described(std::unique_ptr<model::FrameSource> source, model::Acquisition acquisition)
       : source_(std::move(source)), acquisition_(std::move(acquisition)) {}
   const model::Acquisition& acquisition() const override { return acquisition_; }
+  bool make_sparse() override { return io::make_sparse(*source_); }
   bool next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& take) override {
     return source_->next(std::move(stop), take);
   }

@@ -37,6 +37,8 @@ struct OpenOptions {
   std::string qmap{};
   /// A file of metadata (APS 8-ID NeXus): what the scan itself does not say of energy, geometry and times. Empty: none.
   std::string metadata{};
+  /// False: acquisition().checksum stays empty. It takes a pass over the whole file; LateChecksum needs no wait for it.
+  bool checksum = true;
 };
 
 /// Opens a scan: CXI, NeXus (NXcxi_ptycho, NXmx), ptypy .ptyd, npz (also .npz.bz2), IMM and Rigaku events (sparse

@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <cmath>
 
+#include "farfield/codec/bitshuffle_sparse.hpp"
 #include "farfield/codec/checksum.hpp"
+#include "farfield/io/sparse_frames.hpp"
 #include "farfield/io/system_error.hpp"
 
 namespace farfield::io {
@@ -30,10 +32,13 @@ void turn(core::View<const T, 2> in, core::View<T, 2> out, const FrameTransform&
     }
 }
 
-class StackSource final : public model::FrameSource {
+class StackSource final : public model::FrameSource, public SparseFrames {
 public:
   StackSource(ScanLayout layout, const OpenOptions& options)
-      : layout_(std::move(layout)), stack_(std::move(layout_.frames)), pool_(options.pool) {
+      : layout_(std::move(layout)),
+        stack_(std::move(layout_.frames)),
+        pool_(options.pool),
+        batch_bytes_(options.batch_bytes) {
     const Index fit = std::max<Index>(1, options.batch_bytes / stack_.frame_bytes());
     const Index whole = fit / stack_.chunk_frames() * stack_.chunk_frames();
     step_ = std::clamp<Index>(whole > 0 ? whole : fit, 1, std::max<Index>(1, stack_.frames()));
@@ -42,12 +47,15 @@ public:
   ScanLayout& layout() { return layout_; }
   const hdf5::Stack& stack() const { return stack_; }
   const model::Acquisition& acquisition() const override { return layout_.acquisition; }
+  bool make_sparse() override {
+    sparse_ = !layout_.transform.turns() && !layout_.transform.amplitude && stack_.can_read_sparse();
+    return sparse_;
+  }
 
   bool next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& take) override {
     if (stop.stop_requested() || done_ >= stack_.frames()) return false;
     const Index count = std::min(step_, stack_.frames() - done_);
-    if (buffer_.empty()) buffer_ = core::Array<std::byte, 1>({step_ * stack_.frame_bytes()});
-    const auto bad = stack_.read(done_, count, buffer_.data(), pool_);
+    const auto bad = sparse_ ? read_sparse(count) : read_dense(count);
 
     model::FrameBatch batch;
     std::size_t next_bad = 0;
@@ -58,7 +66,8 @@ public:
         batch.bad.emplace_back(id, bad[next_bad++].second);
         continue;
       }
-      batch.frames.push_back({id, image(i, buffer_.data() + i * stack_.frame_bytes())});
+      if (sparse_) batch.frames.push_back({id, {}, {stack_.ny(), stack_.nx(), events_[static_cast<std::size_t>(i)]}});
+      else batch.frames.push_back({id, image(i, buffer_.data() + i * stack_.frame_bytes())});
       if (auto values = values_of(at); !values.empty()) batch.values.emplace_back(id, std::move(values));
     }
     done_ += count;
@@ -67,6 +76,26 @@ public:
   }
 
 private:
+  hdf5::Stack::Bad read_dense(Index count) {
+    if (buffer_.empty()) buffer_ = core::Array<std::byte, 1>({step_ * stack_.frame_bytes()});
+    return stack_.read(done_, count, buffer_.data(), pool_);
+  }
+  hdf5::Stack::Bad read_sparse(Index count) {
+    const auto& mask = layout_.acquisition.detector.pixel_mask;
+    if (valid_.empty() && !mask.empty())
+      valid_ = codec::valid_bits({mask.data(), static_cast<std::size_t>(mask.size())});
+    events_.resize(static_cast<std::size_t>(count));
+    auto bad = stack_.read_sparse(done_, events_, valid_, pool_);
+    // Bright frames need up to 8 bytes a pixel: fewer of them next time.
+    std::size_t bytes = 0;
+    for (const auto& list : events_) bytes += list.size() * sizeof(core::PixelCount);
+    if (static_cast<Index>(bytes) > batch_bytes_) {
+      step_ = std::max<Index>(1, step_ * batch_bytes_ / static_cast<Index>(bytes));
+      if (step_ > stack_.chunk_frames()) step_ -= step_ % stack_.chunk_frames();
+    }
+    return bad;
+  }
+
   core::AnyImage image(Index at, std::byte* stored) {
     const auto& d = layout_.acquisition.detector;
     const auto& t = layout_.transform;
@@ -106,12 +135,21 @@ private:
   ScanLayout layout_;
   hdf5::Stack stack_;
   core::ThreadPool* pool_;
+  Index batch_bytes_;
+  bool sparse_ = false;
   Index step_ = 1, done_ = 0;
   core::Array<std::byte, 1> buffer_;
   core::Array<float, 3> squared_;
+  std::vector<std::byte> valid_;                       // of the pixel mask, for sparse frames
+  std::vector<std::vector<core::PixelCount>> events_;  // of a batch of them
 };
 
 }  // namespace
+
+bool make_sparse(model::FrameSource& source) {
+  auto* both = dynamic_cast<SparseFrames*>(&source);
+  return both != nullptr && both->make_sparse();
+}
 
 void check_positions(const std::vector<double>& y, const std::vector<double>& x, Index frames,
                      const std::string& where) {
@@ -189,7 +227,7 @@ std::unique_ptr<model::FrameSource> make_source(ScanLayout layout, const std::st
   return source;
 }
 
-std::string file_checksum(const std::filesystem::path& path) {
+std::string file_checksum(const std::filesystem::path& path, std::stop_token stop) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) throw system_error(errno, "cannot read " + path.string());
   codec::Sha256 sum;
@@ -203,6 +241,9 @@ std::string file_checksum(const std::filesystem::path& path) {
       throw system_error(number, "cannot read " + path.string());
     }
     sum.update({buffer.data(), static_cast<std::size_t>(n)});
+    if (!stop.stop_requested()) continue;
+    ::close(descriptor);
+    throw core::Error(ErrorCode::cancelled, "stopped before the whole file was read").at(path.string());
   }
   ::close(descriptor);
   return "sha256:" + sum.hex();

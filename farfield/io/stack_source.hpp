@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,7 @@ std::vector<model::FrameId> frame_ids(const std::vector<double>& numbers, const 
 /// Throws `corrupt_data` when no pixel is left.
 void check_mask(core::View<const std::uint32_t, 2> mask, const std::string& where);
 
-/// SHA-256 of a file as "sha256:<hex>", read in pieces.
-std::string file_checksum(const std::filesystem::path& path);
+/// SHA-256 of a file as "sha256:<hex>", read in pieces. Throws `cancelled` when stopped before its end.
+std::string file_checksum(const std::filesystem::path& path, std::stop_token stop = {});
 
 }  // namespace farfield::io

@@ -204,6 +204,14 @@ private:
                : nullptr;
   }
 
+  const Dataset* error_of(const Dataset& d) const {
+    for (const auto& other : product_.datasets)
+      if (other.draw == "error" && other.name == d.name + "_error" && other.data.rank() == 1 && !is_complex(other) &&
+          other.data.shape() == d.data.shape())
+        return &other;
+    return nullptr;
+  }
+
   void curves(const Dataset& d) {
     const std::string axis = d.axes.empty() ? "" : d.axes.front();
     const auto all = family(d);
@@ -227,6 +235,7 @@ private:
       else
         for (std::size_t i = 0; i < series.y.size(); ++i)
           series.x.push_back(static_cast<double>(i + (over_iterations ? 1 : 0)));
+      if (const auto* error = error_of(*other)) series.error = numbers(*error);
       if (series.y.size() == 1) series.style = plot::SeriesStyle::points;
       for (const double v : series.y)
         if (std::isfinite(v)) {

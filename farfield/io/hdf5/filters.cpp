@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "farfield/codec/bitshuffle.hpp"
 #include "farfield/codec/deflate.hpp"
 #include "farfield/codec/endian.hpp"
 #include "farfield/codec/lz4.hpp"
@@ -93,6 +92,11 @@ void decode_chunk(const std::vector<Filter>& filters, std::uint32_t skipped, Ind
     held = std::move(scratch);
     in = held;
   }
+}
+
+std::optional<codec::BitshuffleFormat> only_bitshuffle(const std::vector<Filter>& filters) {
+  if (filters.size() != 1 || filters.front().id != kBitshuffle || !can_decode(filters)) return std::nullopt;
+  return format_of(filters.front());
 }
 
 std::vector<std::byte> encode_bitshuffle_lz4(std::span<const std::byte> in, Index item_bytes) {

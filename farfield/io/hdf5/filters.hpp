@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "farfield/codec/bitshuffle.hpp"
 #include "farfield/core/any_array.hpp"
 #include "farfield/io/hdf5/file.hpp"
 
@@ -20,6 +22,9 @@ bool can_decode(const std::vector<Filter>& filters);
 /// that size. Pure: any thread, no lock.
 void decode_chunk(const std::vector<Filter>& filters, std::uint32_t skipped, core::Index item_bytes,
                   std::span<const std::byte> in, std::span<std::byte> out);
+
+/// How bitshuffled counts are packed where nothing but filter 32008 was used; nothing else otherwise.
+std::optional<codec::BitshuffleFormat> only_bitshuffle(const std::vector<Filter>& filters);
 
 /// Bitshuffle + LZ4 as filter 32008 stores it (12-byte header, 8 KiB blocks).
 std::vector<std::byte> encode_bitshuffle_lz4(std::span<const std::byte> in, core::Index item_bytes);

@@ -1,10 +1,12 @@
 #pragma once
 // Frames of one scan out of one or more datasets, piece by piece, decoded outside of the library's lock.
 
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "farfield/core/pixel_count.hpp"
 #include "farfield/core/thread_pool.hpp"
 #include "farfield/io/hdf5/file.hpp"
 
@@ -31,6 +33,13 @@ public:
   /// Frames in `bad` are zero in `out`. Chunks are decoded on `pool` (null: here).
   Bad read(core::Index first, core::Index count, void* out, core::ThreadPool* pool) const;
 
+  /// True where the frames are bitshuffled unsigned counts of at most 4 bytes, each whole within its chunk.
+  bool can_read_sparse() const;
+  /// As read(), but of each frame the pixels that are not 0, ascending: out[i] becomes frame first + i, empty where it
+  /// is bad. `valid`: as codec::SparseRule::valid for one frame; empty: all pixels. Only where can_read_sparse().
+  Bad read_sparse(core::Index first, std::span<std::vector<core::PixelCount>> out, std::span<const std::byte> valid,
+                  core::ThreadPool* pool) const;
+
 private:
   struct Part {
     Dataset dataset;
@@ -41,6 +50,9 @@ private:
                  Bad& bad) const;
   void read_raw(const Part& part, core::Index first, core::Index count, std::byte* out, core::ThreadPool* pool,
                 Bad& bad) const;
+  /// What is not 0 among the `elements` of the chunk that begins with a frame; `valid` is heeded in chunks of one.
+  core::Index sparse_chunk(const Part& part, core::Index frame, core::Index elements, std::span<const std::byte> valid,
+                           std::span<core::PixelCount> out) const;
 
   std::vector<Part> parts_;
   core::Index frames_ = 0, ny_ = 0, nx_ = 0, chunk_frames_ = 1;

@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "farfield/codec/bitshuffle_sparse.hpp"
 #include "farfield/io/hdf5/filters.hpp"
 #include "farfield/io/hdf5/library.hpp"
 #include "farfield/io/testing.hpp"
@@ -71,6 +72,93 @@ TEST(Stack, EveryStorageReadsTheSame) {
     expect_frames(stack, all, 4, &pool);
     EXPECT_TRUE(testing::same(file.dataset(std::string("/") + l.name).read(), all));  // the library's own way
   }
+}
+
+template <class T>
+void expect_sparse(const Stack& stack, const core::AnyArray& all, const std::vector<std::uint32_t>& mask, Index step,
+                   core::ThreadPool* pool) {
+  const Index pixels = stack.ny() * stack.nx();
+  const auto valid = mask.empty() ? std::vector<std::byte>{} : codec::valid_bits(mask);
+  const auto* values = static_cast<const T*>(all.data());
+  for (Index first = 0; first < stack.frames(); first += step) {
+    std::vector<std::vector<core::PixelCount>> out(static_cast<std::size_t>(std::min(step, stack.frames() - first)),
+                                                   {{7, 7}});
+    EXPECT_TRUE(stack.read_sparse(first, out, valid, pool).empty());
+    for (std::size_t f = 0; f < out.size(); ++f) {
+      std::vector<std::pair<Index, Index>> expected, got;
+      for (Index p = 0; p < pixels; ++p)
+        if (const T v = values[(first + static_cast<Index>(f)) * pixels + p];
+            v != 0 && (mask.empty() || mask[static_cast<std::size_t>(p)] == 0))
+          expected.emplace_back(p, v);
+      for (const auto& e : out[f]) got.emplace_back(e.pixel, e.count);
+      EXPECT_EQ(got, expected) << "frame " << first + static_cast<Index>(f);
+    }
+  }
+}
+
+TEST(Stack, SparseFramesAreWhatDenseOnesHold) {
+  const testing::TemporaryFolder folder;
+  core::AnyArray all(core::DType::u16, {11, 9, 13});
+  auto* values = static_cast<std::uint16_t*>(all.data());
+  std::mt19937 random(5);
+  for (Index i = 0; i < all.size(); ++i)
+    values[i] = static_cast<std::uint16_t>(random() % 20 == 0 ? random() % 70000 : 0);
+  std::vector<std::uint32_t> mask(9 * 13);
+  for (auto& m : mask) m = random() % 4 == 0 ? 1 : 0;
+  {
+    auto file = File::create(folder / "a.h5", folder / "a.h5");
+    file.write("/one", all, {{1, 9, 13}, {}, {bitshuffle_lz4(2)}});
+    file.write("/four", all, {{4, 9, 13}, {}, {bitshuffle_lz4(2)}});
+    file.write("/zstd", all, {{3, 9, 13}, {}, {{kBitshuffle, {0, 3, 2, 0, 3}}}});
+    file.write("/tiles", all, {{1, 9, 7}, {}, {bitshuffle_lz4(2)}});
+    file.write("/gzip", all, {{1, 9, 13}, {}, {{kDeflate, {1}}}});
+    // Chunks that were never written have the fill value.
+    file.create_dataset("/holes", core::DType::u16, {11, 9, 13}, {{1, 9, 13}, {}, {bitshuffle_lz4(2)}});
+  }
+  const auto file = File::open(folder / "a.h5");
+  const auto stack = [&](std::initializer_list<const char*> names) {
+    std::vector<Dataset> parts;
+    for (const char* name : names) parts.push_back(file.dataset(name));
+    return Stack(std::move(parts));
+  };
+  core::ThreadPool pool(3);
+  for (const char* name : {"/one", "/four", "/zstd"}) {
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(stack({name}).can_read_sparse());
+    expect_sparse<std::uint16_t>(stack({name}), all, {}, 5, nullptr);
+    expect_sparse<std::uint16_t>(stack({name}), all, mask, 3, &pool);
+  }
+  core::AnyArray twice(core::DType::u16, {22, 9, 13});
+  for (int i = 0; i < 2; ++i)
+    std::memcpy(static_cast<std::byte*>(twice.data()) + i * all.bytes(), all.data(),
+                static_cast<std::size_t>(all.bytes()));
+  expect_sparse<std::uint16_t>(stack({"/four", "/one"}), twice, mask, 7, &pool);
+  expect_sparse<std::uint16_t>(stack({"/holes"}), core::AnyArray(core::DType::u16, {11, 9, 13}), {}, 4, nullptr);
+  EXPECT_FALSE(stack({"/tiles"}).can_read_sparse());
+  EXPECT_FALSE(stack({"/gzip"}).can_read_sparse());
+}
+
+TEST(Stack, ADamagedChunkIsABadSparseFrame) {
+  const testing::TemporaryFolder folder;
+  const auto all = noise<std::uint16_t>({6, 8, 8});
+  {
+    auto file = File::create(folder / "a.h5", folder / "a.h5");
+    file.write("/data", all, {{2, 8, 8}, {}, {bitshuffle_lz4(2)}});
+    const std::vector<std::byte> nonsense(40, std::byte{0x5a});
+    file.dataset("/data").write_chunk({2, 0, 0}, nonsense);
+  }
+  const auto file = File::open(folder / "a.h5");
+  std::vector<Dataset> parts;
+  parts.push_back(file.dataset("/data"));
+  const Stack stack(std::move(parts));
+  std::vector<std::vector<core::PixelCount>> out(3);
+  const auto bad = stack.read_sparse(1, out, {}, nullptr);
+  ASSERT_EQ(bad.size(), 2U);
+  EXPECT_EQ(bad[0].first, 2);
+  EXPECT_EQ(bad[1].first, 3);
+  EXPECT_NE(bad[0].second.find("/data"), std::string::npos) << bad[0].second;
+  EXPECT_FALSE(out[0].empty());
+  EXPECT_TRUE(out[1].empty());
 }
 
 TEST(Stack, RastersAreFlattenedAndPartsJoined) {

@@ -186,7 +186,7 @@ bool is_rigaku(const std::filesystem::path& path, const OpenOptions& options) {
 
 std::unique_ptr<model::FrameSource> open(const std::filesystem::path& path, const OpenOptions& options) {
   const auto files = files_of_3m(path);
-  const std::string checksum = file_checksum(path);
+  const std::string checksum = options.checksum ? file_checksum(path) : "";
   if (files.empty()) return open_500k(file_bytes(path), path.string(), checksum, options);
   std::vector<std::unique_ptr<Bytes>> modules;
   std::vector<std::string> names;
