@@ -1,5 +1,5 @@
 #pragma once
-// What tests of endpoints share: a service that is none, and a program for the blocks: this test program itself.
+// What tests of endpoints share: a service that is none, and the program of their blocks (tests/support/block).
 
 #include <gtest/gtest.h>
 
@@ -217,10 +217,10 @@ inline std::string content(const std::filesystem::path& path) {
   return text.str();
 }
 
-/// What blocks run: a test of this program that never ends by itself (testing_endpoint.test.cpp).
+/// What blocks run.
 std::vector<std::string> block_command();
 
-/// Functions that this program's workers have: arguments are strings or numbers in a JSON object.
+/// Functions that its workers have: arguments are strings or numbers in a JSON object.
 ///   echo      gives its arguments back
 ///   note      appends a line "text" to the file "file" of the experiment
 ///   sleep     until its file "until" exists in the experiment; ends when asked to
