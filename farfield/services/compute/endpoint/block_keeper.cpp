@@ -7,6 +7,7 @@
 #include <deque>
 #include <filesystem>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "farfield/core/error.hpp"
@@ -114,12 +115,21 @@ struct BlockKeeper::State {
       const std::lock_guard lock(mutex);
       secrets.erase(name);
     }
-    tables.forget_block(name);
     events.refused(name, why);
+    forget_row(name);
   }
 
-  /// Blocks of which only the provider knows whether it has them.
+  /// A row that stays is forgotten at a later look: until then another process of the endpoint would take it for a
+  /// block.
+  void forget_row(const std::string& name) {
+    unforgotten.insert(name);
+    tables.forget_block(name);
+    unforgotten.erase(name);
+  }
+
+  /// Blocks of which only the provider knows whether it has them, and rows that could not be removed.
   void settle() {
+    for (const std::string& name : std::set<std::string>(unforgotten)) forget_row(name);
     std::vector<std::string> names;
     for (const auto& [name, block] : blocks)
       if (block.uncertain) names.push_back(name);
@@ -177,6 +187,7 @@ struct BlockKeeper::State {
   const Options& options;
   Events events;
   std::map<std::string, Block> blocks;  ///< of the thread
+  std::set<std::string> unforgotten;    ///< the same
   std::mutex mutex;
   std::condition_variable wake;
   std::deque<std::function<void()>> errands;
@@ -239,9 +250,10 @@ void BlockKeeper::forget(const std::string& name) {
     state_->secrets.erase(name);
   }
   state_->add([s = state_.get(), name] {
-    s->tables.forget_block(name);
     s->blocks.erase(name);
-    fs::remove(settings_path(s->folder(name)));  // and the secret with it
+    std::error_code ignored;
+    fs::remove(settings_path(s->folder(name)), ignored);  // and the secret with it
+    s->forget_row(name);
   });
 }
 

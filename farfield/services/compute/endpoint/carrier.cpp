@@ -16,6 +16,7 @@
 #include "farfield/core/log.hpp"
 #include "farfield/core/system_error.hpp"
 #include "farfield/net/client.hpp"
+#include "farfield/services/auth/secret.hpp"
 #include "farfield/services/compute/endpoint/errands.hpp"
 #include "farfield/services/compute/worker/large_output.hpp"
 
@@ -28,9 +29,11 @@ using core::ErrorCode;
 using core::LogLevel;
 
 constexpr auto kPause = std::chrono::seconds(1);
+constexpr const char *kNoExperiment = "-", *kGone = "removed";  ///< folders
+constexpr std::size_t kDigits = 64;                             ///< of a SHA-256
 
 bool is_sha256(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+  return text.size() == kDigits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 /// A file that is being received: hashed on the way, in place once it is what it should be.
@@ -97,12 +100,19 @@ private:
   std::uint64_t bytes_ = 0;
 };
 
-/// Nothing of it was touched for so long.
+/// Neither it nor what lies in it was touched for so long: a checkpoint is written in place.
 bool is_old(const fs::path& path, double age_s) {
-  struct stat what{};
-  if (::lstat(path.c_str(), &what) != 0) return false;
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  return now - static_cast<double>(what.st_mtim.tv_sec) > age_s;
+  const auto old = [&](const fs::path& one) {
+    struct stat what{};
+    return ::lstat(one.c_str(), &what) == 0 && now - static_cast<double>(what.st_mtim.tv_sec) > age_s;
+  };
+  std::error_code error;
+  if (!old(path)) return false;
+  if (!fs::is_directory(fs::symlink_status(path, error))) return true;
+  for (const auto& part : fs::directory_iterator(path, error))
+    if (!old(part.path())) return false;
+  return !error;
 }
 
 void remove_quietly(const fs::path& path) {
@@ -211,7 +221,7 @@ void Carrier::remove_tasks(std::vector<std::pair<std::string, std::string>> task
       return !name.empty() && name[0] != '.' && name.find('/') == std::string::npos;
     };
     for (const auto& [experiment, task] : tasks) {
-      const std::string group = experiment.empty() ? "-" : experiment;
+      const std::string group = experiment.empty() ? kNoExperiment : experiment;
       if (!is_part(group) || !is_part(task)) continue;
       const std::string path = fmt::format("{}/tasks/{}/{}", s->options.folder, group, task);
       if (::rmdir(path.c_str()) != 0 && errno != ENOENT) remove_quietly(path);
@@ -219,18 +229,42 @@ void Carrier::remove_tasks(std::vector<std::pair<std::string, std::string>> task
   });
 }
 
-void Carrier::sweep(std::set<std::string> live, double age_s) {
-  state_->errands.add([s = state_.get(), live = std::move(live), age_s] {
+void Carrier::look_for_old(double age_s, std::function<void(Old)> found) {
+  state_->errands.add([s = state_.get(), age_s, found = std::move(found)] {
+    Old old;
     std::error_code error;
     const fs::path folder = s->options.folder;
     for (const auto& block : fs::directory_iterator(folder / "blocks", error))
-      if (!live.contains(block.path().filename()) && is_old(block.path(), age_s)) remove_quietly(block.path());
+      if (is_old(block.path(), age_s)) old.blocks.push_back(block.path().filename());
     for (const auto& archive : fs::directory_iterator(folder / "archives", error))
-      if (is_old(archive.path(), age_s)) remove_quietly(archive.path());
+      if (const std::string name = archive.path().filename();
+          is_sha256(name.substr(0, kDigits)) && is_old(archive.path(), age_s))
+        old.archives.push_back(name.substr(0, kDigits));
     for (const auto& group : fs::directory_iterator(folder / "tasks", error))
       for (const auto& task : fs::directory_iterator(group.path(), error))
-        if (is_old(task.path(), age_s)) remove_quietly(task.path());
+        if (is_old(task.path(), age_s))
+          old.tasks.emplace_back(group.path().filename() == kNoExperiment ? "" : group.path().filename().string(),
+                                 task.path().filename());
+    // What an earlier process began to remove.
+    for (const auto& gone : fs::directory_iterator(folder / kGone, error)) remove_quietly(gone.path());
+    found(std::move(old));
   });
+}
+
+void Carrier::remove(const Old& old) {
+  const fs::path folder = state_->options.folder, gone = folder / kGone;
+  std::error_code error;
+  fs::create_directories(gone, error);
+  const auto put_away = [&](const fs::path& path) {
+    const fs::path away = gone / fmt::format("{}-{}", path.filename().string(), auth::random_hex(8));
+    fs::rename(path, away, error);
+    if (!error) state_->errands.add([away] { remove_quietly(away); });
+  };
+  for (const std::string& block : old.blocks) put_away(folder / "blocks" / block);
+  for (const std::string& sha256 : old.archives)
+    for (const char* part : {"", ".part"}) put_away(state_->archive(sha256) + part);
+  for (const auto& [experiment, task] : old.tasks)
+    put_away(folder / "tasks" / (experiment.empty() ? kNoExperiment : experiment) / task);
 }
 
 }  // namespace farfield::services::compute

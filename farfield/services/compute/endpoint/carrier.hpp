@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,8 +38,15 @@ public:
   void remove_output(const std::string& block_folder, const TaskKey& key);
   /// Folders of tasks: experiment, task. Most are not there.
   void remove_tasks(std::vector<std::pair<std::string, std::string>> tasks);
-  /// Removes folders of tasks, of blocks that are not `live`, and archives, untouched for `age_s`.
-  void sweep(std::set<std::string> live, double age_s);
+  /// What lies in the endpoint's folder and was not touched for long; whether it is needed all the same, and may go,
+  /// is for who knows what is held.
+  struct Old {
+    std::vector<std::string> blocks, archives;  ///< names, SHA-256
+    std::vector<std::pair<std::string, std::string>> tasks;  ///< experiment, task
+  };
+  void look_for_old(double age_s, std::function<void(Old)> found);
+  /// These cannot be found any more when it returns, and are removed after it.
+  void remove(const Old& old);
 
 private:
   struct State;

@@ -462,6 +462,17 @@ std::vector<TaskKey> Dispatcher::known() const {
   return keys;
 }
 
+bool Dispatcher::knows(const std::string& task) const {
+  const auto held = held_.lower_bound({task, 0});
+  return held != held_.end() && held->first.task == task;
+}
+
+bool Dispatcher::needs_archive(const std::string& sha256) const {
+  return std::any_of(held_.begin(), held_.end(), [&](const auto& h) {
+    return h.second.state != State::ended && h.second.assignment.function.archive == sha256;
+  });
+}
+
 bool Dispatcher::needs(const std::string& block) const {
   return std::any_of(held_.begin(), held_.end(), [&](const auto& h) { return h.second.worker.block == block; });
 }

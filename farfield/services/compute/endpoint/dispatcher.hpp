@@ -106,6 +106,10 @@ public:
 
   std::vector<TaskKey> known() const;
   bool knows(const TaskKey& key) const { return held_.contains(key); }
+  /// Some attempt of it.
+  bool knows(const std::string& task) const;
+  /// User code of a task that has not ended.
+  bool needs_archive(const std::string& sha256) const;
   /// Rows of tasks in that block are still needed.
   bool needs(const std::string& block) const;
   struct Queue {

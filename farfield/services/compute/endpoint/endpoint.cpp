@@ -225,11 +225,21 @@ struct Endpoint::State {
       next_look = Clock::now() + kHousekeeping;
       keep_house();
       if (Clock::now() < next_sweep) continue;
-      next_sweep = Clock::now() + kSweepEvery;
-      std::set<std::string> live;
-      for (const auto& [name, block] : blocks) live.insert(name);
-      carrier->sweep(live, options.sweep_s);
+      next_sweep =
+          Clock::now() + std::min<Clock::duration>(kSweepEvery, std::chrono::duration_cast<Clock::duration>(
+                                                                    duration<double>(std::max(options.sweep_s, 0.1))));
+      carrier->look_for_old(options.sweep_s, [this](const Carrier::Old& old) { post([this, old] { sweep(old); }); });
     }
+  }
+
+  /// What is old goes, but for what tasks, blocks and downloads hold now.
+  void sweep(Carrier::Old old) {
+    std::erase_if(old.blocks, [&](const std::string& name) { return blocks.contains(name); });
+    std::erase_if(old.archives, [&](const std::string& sha256) {
+      return fetching.contains(sha256) || dispatcher.needs_archive(sha256);
+    });
+    std::erase_if(old.tasks, [&](const auto& task) { return dispatcher.knows(task.second); });
+    carrier->remove(old);
   }
 
   /// Places what can be placed, stores what must be stored, tells what may be told.

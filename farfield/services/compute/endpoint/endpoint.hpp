@@ -34,7 +34,7 @@ struct EndpointOptions {
   double poll_s = 1;      ///< how often the provider is asked for the state of blocks
   double notice_s = 30;   ///< see BlockSettings
   double alone_s = 600;
-  double sweep_s = 14 * 86400.0;  ///< folders of tasks and blocks that nobody has touched for so long are removed
+  double sweep_s = 14 * 86400.0;  ///< what nobody has touched for so long and no task or block holds is removed
 
   std::string address = "127.0.0.1";  ///< where workers reach it; TLS unless it is this machine's own
   std::uint16_t port = 0;             ///< 0: any

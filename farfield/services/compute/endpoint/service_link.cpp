@@ -29,6 +29,15 @@ struct ServiceLink::State : std::enable_shared_from_this<ServiceLink::State> {
   void run() {
     auto pause = kFirstPause;
     std::minstd_rand random(std::random_device{}());
+    const auto rest = [&] {
+      // Endpoints that lost the same service do not all come back at once.
+      std::uniform_real_distribution<double> spread(0.5, 1);
+      std::unique_lock lock(mutex);
+      wake.wait_for(lock,
+                    std::chrono::duration<double, std::milli>(static_cast<double>(pause.count()) * spread(random)),
+                    [&] { return stop; });
+      pause = std::min(2 * pause, kLongestPause);
+    };
     while (!stopping()) {
       const int line = ++lines;
       std::shared_ptr<net::WebSocket> socket;
@@ -36,16 +45,10 @@ struct ServiceLink::State : std::enable_shared_from_this<ServiceLink::State> {
         socket = connect(line);
       } catch (const core::Error& e) {
         core::log(core::LogLevel::warning, "service_not_reached", {{"service", options.service}, {"reason", e.what()}});
-        // Endpoints that lost the same service do not all come back at once.
-        std::uniform_real_distribution<double> spread(0.5, 1);
-        std::unique_lock lock(mutex);
-        wake.wait_for(lock,
-                      std::chrono::duration<double, std::milli>(static_cast<double>(pause.count()) * spread(random)),
-                      [&] { return stop; });
-        pause = std::min(2 * pause, kLongestPause);
+        rest();
         continue;
       }
-      pause = kFirstPause;
+      const auto since = std::chrono::steady_clock::now();
       core::log(core::LogLevel::info, "service_reached", {{"service", options.service}});
       events.opened(line, socket);
       {
@@ -58,6 +61,9 @@ struct ServiceLink::State : std::enable_shared_from_this<ServiceLink::State> {
       for (auto waited = milliseconds(0); socket.use_count() > 1 && waited < kLetGo && !stopping();
            waited += milliseconds(5))
         std::this_thread::sleep_for(milliseconds(5));
+      // A service that takes lines and closes them at once is not asked without a pause.
+      if (std::chrono::steady_clock::now() - since > kLongestPause) pause = kFirstPause;
+      rest();
     }
   }
 

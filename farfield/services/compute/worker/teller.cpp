@@ -19,6 +19,7 @@ void Teller::restart() {
   const std::lock_guard lock(mutex_);
   before.swap(socket_);
   open_ = false;
+  leaves_ = false;
   ended_.clear();
   begun_told_ = false;
 }

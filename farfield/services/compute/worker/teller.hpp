@@ -23,7 +23,7 @@ public:
   using Clock = std::chrono::steady_clock;
 
   /// A line is to be made: nothing goes out until greet(). Ends that were not told are dropped, as they are in the
-  /// journal; that the running task has begun is told anew.
+  /// journal; that the running task has begun is told anew, and who takes no work says so in greeting.
   void restart();
   /// On its new line a worker says who it is and what it ended, then what happened since restart(). False: the line
   /// does not take it.

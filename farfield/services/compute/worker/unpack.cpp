@@ -273,7 +273,7 @@ void unpack_to(TarBytes& tar, const Folder& folder, const UnpackLimits& limits) 
   std::map<std::string, std::string> pax;
   while (auto h = read_header(tar)) {
     if (++entries > limits.entries)
-      throw Error(ErrorCode::resource_exhausted, fmt::format("the archive has more than {} entries", limits.entries));
+      throw Error(ErrorCode::invalid_argument, fmt::format("the archive has more than {} entries", limits.entries));
     const std::uint64_t padding = (kBlock - h->size % kBlock) % kBlock;
     if (h->type == 'L' || h->type == 'K') {
       std::string text = read_extra(tar, h->size);
@@ -304,7 +304,7 @@ void unpack_to(TarBytes& tar, const Folder& folder, const UnpackLimits& limits) 
         if (path.empty() || h->name.ends_with('/')) bad("a file in the archive has no name");
         bytes += h->size;
         if (h->size > static_cast<std::uint64_t>(limits.bytes) || bytes > static_cast<std::uint64_t>(limits.bytes))
-          throw Error(ErrorCode::resource_exhausted,
+          throw Error(ErrorCode::invalid_argument,
                       fmt::format("the archive unpacks to more than {} bytes", limits.bytes));
         folder.file(path, h->size, (h->mode & 0100U) != 0, tar);
         pass_over(tar, padding);

@@ -15,7 +15,7 @@ struct UnpackLimits {
 
 /// Unpacks `archive` (".tar.zst") to the folder `target`, which must not exist yet: it appears complete or not at all.
 /// Regular files (of their mode only the owner's execute bit counts), folders and symbolic links that stay inside.
-/// Throws `corrupt_data` (damaged, an absolute path, "..", a device, a link that leads out), `resource_exhausted`
+/// Throws `corrupt_data` (damaged, an absolute path, "..", a device, a link that leads out), `invalid_argument`
 /// (beyond the limits), `conflict` if the target is there, `not_found`, `io`.
 void unpack(const std::string& archive, const std::string& target, const UnpackLimits& limits = {});
 

@@ -20,6 +20,7 @@
 #include "farfield/core/text.hpp"
 #include "farfield/net/websocket.hpp"
 #include "farfield/services/compute/command.hpp"
+#include "farfield/services/compute/small_file.hpp"
 #include "farfield/services/compute/worker/bench.hpp"
 #include "farfield/services/compute/worker/journal.hpp"
 #include "farfield/services/compute/worker/large_output.hpp"
@@ -40,6 +41,9 @@ using std::chrono::milliseconds;
 constexpr auto kLook = milliseconds(1000), kLookWhileLeaving = milliseconds(50);
 constexpr auto kFirstPause = milliseconds(50), kLongestPause = milliseconds(2000);
 constexpr auto kPatienceForAcknowledgement = std::chrono::seconds(5);
+constexpr auto kLookAgain = std::chrono::seconds(1);  ///< at a disk that was full or read-only
+constexpr std::size_t kProbe_bytes = 4096;
+
 void make_folder(const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
@@ -112,22 +116,29 @@ private:
     auto pause = kFirstPause;
     Clock::time_point alone_since = Clock::now();
     while (!may_go()) {
-      if (!connect()) {
-        if (leaving() && nothing_to_do()) return;  // the journal tells the rest
-        std::unique_lock lock(mutex_);
-        if (!running_ && waiting_.empty() && Clock::now() - alone_since > duration<double>(settings_->alone_s)) {
-          lock.unlock();
-          ask_to_leave("the endpoint is gone");
-          continue;
+      const auto since = Clock::now();
+      if (connect()) {
+        serve_line();
+        teller_.hang_up();
+        if (may_go()) break;
+        // An endpoint that closes each line at once is none, and not asked without a pause.
+        if (Clock::now() - since > kLongestPause) {
+          pause = kFirstPause;
+          alone_since = Clock::now();
         }
-        wake_.wait_for(lock, pause, [&] { return leaving_ && !running_; });
-        pause = std::min<milliseconds>(2 * pause, kLongestPause);
+      } else if (leaving() && nothing_to_do()) {
+        return;  // the journal tells the rest
+      }
+      std::unique_lock lock(mutex_);
+      if (!leaving_ && !running_ && waiting_.empty() &&
+          Clock::now() - alone_since > duration<double>(settings_->alone_s)) {
+        lock.unlock();
+        ask_to_leave("the endpoint is gone");
         continue;
       }
-      pause = kFirstPause;
-      serve_line();
-      teller_.hang_up();
-      alone_since = Clock::now();
+      const bool knew = leaving_;
+      wake_.wait_for(lock, pause, [&] { return leaving_ && !knew && !running_; });
+      pause = std::min<milliseconds>(2 * pause, kLongestPause);
     }
     teller_.hang_up();
   }
@@ -166,7 +177,8 @@ private:
       const std::lock_guard lock(mutex_);
       for (const Queued& q : waiting_) hello.known.push_back(q.assignment.key);
       if (running_) hello.known.push_back(running_->key);
-      hello.capacity.workers = leaving_ ? 0 : 1;
+      hello.capacity.workers = leaving_ || troubled_ ? 0 : 1;
+      greet_again_ = false;
     }
     const std::vector<TaskEnd> ended = journal_.ended();
     for (const TaskEnd& end : ended) hello.known.push_back(end.key);
@@ -214,7 +226,7 @@ private:
   bool is_lost() {
     const std::lock_guard lock(mutex_);
     if (nonsense_) std::rethrow_exception(nonsense_);
-    return lost_ >= line_;
+    return lost_ >= line_ || greet_again_;
   }
 
   void take(Message message) {
@@ -241,7 +253,7 @@ private:
     if (journal_.has_ended(a.key) || (running_ && running_->key == a.key)) return;  // it has been told, or will be
     if (std::any_of(waiting_.begin(), waiting_.end(), [&](const Queued& q) { return q.assignment.key == a.key; }))
       return;
-    if (leaving_) return give_back({std::move(a), now_s()});
+    if (leaving_ || troubled_) return give_back({std::move(a), now_s()});
     // The more urgent first; else as they came.
     const auto place =
         std::upper_bound(waiting_.begin(), waiting_.end(), a.request.priority,
@@ -325,7 +337,8 @@ private:
   void work_off(std::optional<Call>& call) {
     for (;;) {
       if (call->ready) attempt(*call, [&] { perform(*call); });
-      if (!is_plain(call->queued.assignment) || is_large(call->end.output)) return;
+      // What failed, too: whether something can be written is seen by who is not confined.
+      if (!is_plain(call->queued.assignment) || is_large(call->end.output) || has_failed(*call)) return;
       finish(*call);
       std::optional<Call> after = next(&*call);
       if (after) attempt(*after, [&] { describe(*after); });
@@ -337,6 +350,8 @@ private:
   /// The next task. None: this worker leaves; or, `after` a call, what comes next is not like it.
   std::optional<Call> next(const Call* after) {
     std::unique_lock lock(mutex_);
+    if (troubled_ && after != nullptr) return std::nullopt;
+    while (troubled_ && !leaving_) mend(lock);
     wake_.wait(lock, [&] { return leaving_ || !waiting_.empty(); });
     if (leaving_ || (after != nullptr && !is_alike(waiting_.front().assignment, *after))) return std::nullopt;
     running_.emplace();
@@ -346,6 +361,60 @@ private:
     lock.unlock();
     call.end = ending(call.queued.assignment.key, call.queued.assigned_s);
     return call;
+  }
+
+  /// Looks whether something can be written again.
+  void mend(std::unique_lock<std::mutex>& lock) {
+    wake_.wait_for(lock, kLookAgain, [&] { return leaving_; });
+    lock.unlock();
+    const bool good = trouble().empty();
+    lock.lock();
+    if (!good) return;
+    core::log(core::LogLevel::info, "worker_goes_on", {});
+    groups_.clear();
+    troubled_ = false;
+    greet_again_ = true;
+    teller_.stir();
+  }
+
+  /// Why nothing can be kept where tasks have their folders; empty: it can.
+  std::string trouble() {
+    const auto settings = this->settings();
+    try {
+      for (const std::string& folder : {settings->tasks, place_.folder}) {
+        make_folder(folder);
+        const std::string probe = fmt::format("{}/.{}-{}-{}", folder, settings->block, place_.node, place_.place);
+        struct Gone {
+          ~Gone() { ::unlink(path.c_str()); }
+          const std::string& path;
+        } const gone{probe};
+        write_private(probe, std::string(kProbe_bytes, ' '));
+      }
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+    return {};
+  }
+
+  /// Whether the system is to blame: what was not begun is tried again and nothing is counted, any other task is lost;
+  /// and this worker takes nothing until something can be written.
+  void look_for_trouble(TaskEnd& end) {
+    const std::string why = trouble();
+    if (why.empty()) return;
+    const bool began = end.times.started_s > 0;
+    if (end.problem.find(why) == std::string::npos)
+      end.problem = end.problem.empty() ? why : fmt::format("{}; the folder of tasks: {}", end.problem, why);
+    end.ending = began ? Ending::lost : Ending::interrupted;
+    if (!began) end.times.started_s = now_s();  // the service shall hear why
+    core::log(core::LogLevel::error, "worker_cannot_write", {{"reason", why}});
+    const std::lock_guard lock(mutex_);
+    troubled_ = true;
+    teller_.leaves();
+    for (const Queued& q : std::exchange(waiting_, {})) give_back(q);
+  }
+
+  static bool has_failed(const Call& call) {
+    return call.end.ending == Ending::failed || call.end.ending == Ending::lost;
   }
 
   /// Needs nothing that only an unconfined thread can get.
@@ -423,7 +492,10 @@ private:
       // Programs of different users run without an experiment: each sees its own folder.
       const bool alone = a.request.experiment.empty() && f.kind != FunctionKind::verb;
       const std::string group = group_folder(call);
-      if (!alone && groups_.insert(group).second) make_folder(group);  // only what is there can be reached
+      if (!alone && !groups_.contains(group)) {
+        make_folder(group);  // only what is there can be reached
+        groups_.insert(group);
+      }
       call.reach->write = {alone ? work.own_folder() : group};
       if (!work.code.empty()) call.reach->read.push_back(work.code);
       if (!work.root.empty()) call.reach->write.push_back(work.root);
@@ -444,6 +516,7 @@ private:
 
   /// Stored, then told.
   void finish(Call& call) {
+    if (has_failed(call)) look_for_trouble(call.end);
     call.end.times.ended_s = now_s();
     {
       const std::lock_guard lock(mutex_);
@@ -552,6 +625,8 @@ private:
   int lost_ = 0;  ///< the last line that ended
   std::set<std::string> watched_;
   bool leaving_ = false;
+  bool troubled_ = false;  ///< nothing can be written: no task is taken until something can
+  bool greet_again_ = false;
   std::atomic<bool> given_up_ = false;
   std::atomic<int> line_ = 0;
   Teller teller_;
