@@ -37,13 +37,15 @@ TEST_F(EndpointTrouble, WithoutAFolderForTasksTheyWaitAndSayWhy) {
   const fs::path tasks = fs::path(options_.folder) / "tasks", away = fs::path(options_.folder) / "tasks.away";
   fs::rename(tasks, away);
   std::ofstream(tasks) << "not a folder";
-  run("t2", "echo");
+  release("go");
+  const std::string until_go = R"({"until":"go"})";  // of "resume", which needs a folder
+  run("t2", "resume", until_go);
   const TaskEnd e = end("t2");
   EXPECT_EQ(e.ending, Ending::interrupted) << "not its fault: no attempt is counted";
   EXPECT_NE(e.problem.find("cannot make"), std::string::npos) << e.problem;
   EXPECT_NE(e.problem.find("Not a directory"), std::string::npos) << e.problem;
   // The other worker finds out, too, and then none takes anything any more.
-  Assignment again = call("t2", "echo");
+  Assignment again = call("t2", "resume", until_go);
   for (again.key.attempt = 2; service_.capacity().workers > 0; ++again.key.attempt) {
     service_.submit(again);
     eventually([&] { return service_.capacity().workers == 0 || service_.has_ended(again.key); });
@@ -76,7 +78,7 @@ TEST_F(EndpointTrouble, WhatIsOldGoesWhatIsHeldStays) {
   code.function.archive = sha256;
   code.function.command = {"wait"};
   service_.submit(code);
-  run("s", "sleep", R"({"until":"go"})");
+  run("s", "resume", R"({"until":"go"})");
   service_.begin({"c", 1});
   service_.begin({"s", 1});
   const fs::path own = options_.folder, old = own / "tasks/2026-1-Garcia-1/old", held = own / "tasks/2026-1-Garcia-1/s",

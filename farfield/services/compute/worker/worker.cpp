@@ -396,16 +396,18 @@ private:
     return {};
   }
 
-  /// Whether the system is to blame: what was not begun is tried again and nothing is counted, any other task is lost;
-  /// and this worker takes nothing until something can be written.
-  void look_for_trouble(TaskEnd& end) {
+  /// Whether the system is to blame: a task that has kept nothing is tried again and nothing is counted, any other,
+  /// which may have filled the disk itself, is lost; and this worker takes nothing until something can be written.
+  void look_for_trouble(Call& call) {
     const std::string why = trouble();
     if (why.empty()) return;
-    const bool began = end.times.started_s > 0;
+    TaskEnd& end = call.end;
+    std::error_code ignored;
+    const bool kept = !call.work.folder.empty() && fs::exists(call.work.folder, ignored);
     if (end.problem.find(why) == std::string::npos)
       end.problem = end.problem.empty() ? why : fmt::format("{}; the folder of tasks: {}", end.problem, why);
-    end.ending = began ? Ending::lost : Ending::interrupted;
-    if (!began) end.times.started_s = now_s();  // the service shall hear why
+    end.ending = kept ? Ending::lost : Ending::interrupted;
+    if (end.times.started_s <= 0) end.times.started_s = now_s();  // the service shall hear why
     core::log(core::LogLevel::error, "worker_cannot_write", {{"reason", why}});
     const std::lock_guard lock(mutex_);
     troubled_ = true;
@@ -516,7 +518,7 @@ private:
 
   /// Stored, then told.
   void finish(Call& call) {
-    if (has_failed(call)) look_for_trouble(call.end);
+    if (has_failed(call)) look_for_trouble(call);
     call.end.times.ended_s = now_s();
     {
       const std::lock_guard lock(mutex_);

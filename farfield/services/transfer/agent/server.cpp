@@ -89,14 +89,14 @@ public:
       if (ends) ended.push_back(std::move(place->second));
       place = ends ? sessions_.erase(place) : std::next(place);
     }
-    if (sessions_.size() >= kMostSessions)
-      throw Error(ErrorCode::unavailable, fmt::format("{} files are being received already", sessions_.size()));
+    check_room();
   }
 
   std::string add(std::shared_ptr<Session> session) {
     std::random_device random;
     std::string id = fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
     const std::lock_guard lock(mutex_);
+    check_room();  // others came in between
     sessions_[id] = std::move(session);
     return id;
   }
@@ -112,6 +112,12 @@ public:
   }
 
 private:
+  /// Under the mutex.
+  void check_room() const {
+    if (sessions_.size() >= kMostSessions)
+      throw Error(ErrorCode::unavailable, fmt::format("{} files are being received already", sessions_.size()));
+  }
+
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Session>> sessions_;
 };
