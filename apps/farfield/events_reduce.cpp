@@ -23,7 +23,7 @@ struct ReduceOptions {
   int run = -1;
   bool complete = false, mpi = false, json = false, quiet = false;
   int builders = 1;
-  Index batch = 1000, block = 5000;
+  Index batch = 1000, block = 3000;
   double patience_s = 60;
 };
 

@@ -29,11 +29,22 @@ IndexReader::IndexReader(std::vector<IndexSource> sources, const IndexReaderOpti
   block_.bytes.resize(streams_.size());
 }
 
+// A full block takes about as much of a stream as the one before: what is read beyond it would only be moved to the
+// front when the block is gone. Reads end with a page, so that the next one begins with one.
+std::size_t IndexReader::read_bytes(const Stream& stream) const {
+  constexpr std::size_t kPage = 4096, kLeast = 2 * kPage;
+  const auto most = static_cast<std::size_t>(options_.read_bytes);
+  if (stream.usual <= stream.size) return stream.usual == 0 ? most : std::min(most, kLeast);
+  const auto page_end =
+      (static_cast<std::size_t>(stream.read_to) + stream.usual - stream.size + kPage - 1) / kPage * kPage;
+  return std::min(most, page_end - static_cast<std::size_t>(stream.read_to));
+}
+
 // More bytes of a stream; false where there are none now.
 bool IndexReader::fill(std::size_t s) {
   Stream& stream = streams_[s];
   if (stream.last) return false;
-  const auto more = static_cast<std::size_t>(options_.read_bytes);
+  const std::size_t more = read_bytes(stream);
   if (stream.capacity - stream.size < more) {
     const std::size_t capacity = std::max(2 * stream.capacity, stream.size + more);
     auto grown = std::make_unique_for_overwrite<std::byte[]>(capacity);
@@ -171,8 +182,10 @@ IndexReader::Got IndexReader::next() {
       block_.after = last_event_;
       last_event_ = join_.joined();
       block_.events = passed_;
-      for (std::size_t s = 0; s < streams_.size(); ++s)
+      for (std::size_t s = 0; s < streams_.size(); ++s) {
         block_.bytes[s] = {streams_[s].bytes.get(), join_.place(static_cast<int>(s))};
+        if (full) streams_[s].usual = block_.bytes[s].size();
+      }
       taken_ = true;
       return Got::block;
     }

@@ -39,9 +39,9 @@ struct IndexSource {
 IndexSource open_index(const std::filesystem::path& path);
 
 struct IndexReaderOptions {
-  Index block_events = 5000;            ///< of five streams 1.5 MB of index, which stay in a second-level cache
+  Index block_events = 3000;            ///< of five streams 0.9 MB of index, which stay in a second-level cache
   Index block_bytes = Index{64} << 20;  ///< a block ends early beyond this (a small detector in place of its index)
-  Index read_bytes = Index{1} << 17;    ///< at once, per stream
+  Index read_bytes = Index{1} << 18;    ///< at once, per stream
 };
 
 class IndexReader {
@@ -66,10 +66,11 @@ private:
   struct Stream {
     IndexSource source;
     std::unique_ptr<std::byte[]> bytes;
-    std::size_t capacity = 0, size = 0;
+    std::size_t capacity = 0, size = 0, usual = 0;  // usual: bytes of the last full block
     Index read_to = 0;
     bool last = false, broken = false, ended = false;
   };
+  std::size_t read_bytes(const Stream& stream) const;
   bool fill(std::size_t stream);
   bool feed();
   void take_transition();

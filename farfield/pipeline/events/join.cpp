@@ -82,15 +82,19 @@ std::size_t Join::go(std::size_t limit, EventTime* times, std::uint32_t* places)
   const std::size_t streams = lanes_.size();
   Lane* const lanes = lanes_.data();
   std::size_t made = 0;
-  for (; made < limit && !hungry_; ++made) {
-    EventTime next = time_[0];
-    for (std::size_t s = 1; s < streams; ++s) next = std::min(next, time_[s]);
-    if (next >= barrier_) break;  // kNever, too
+  EventTime next = kNever;
+  for (std::size_t s = 0; s < streams; ++s) next = std::min(next, time_[s]);
+  while (made < limit && !hungry_ && next < barrier_) {  // no next at all, kNever, is not before any barrier
     joined_ = next;
     any_ = true;
+    // The earliest time that follows is found on the way: times that were stored just now, read again together, would
+    // have to wait for the stores.
+    EventTime following = kNever;
     for (std::size_t s = 0; s < streams; ++s) {
-      if (time_[s] != next) {
+      EventTime time = time_[s];
+      if (time != next) {
         if constexpr (kWrite) places[s] = kMissing;
+        following = std::min(following, time);
         continue;
       }
       Lane& lane = lanes[s];
@@ -101,21 +105,25 @@ std::size_t Join::go(std::size_t limit, EventTime* times, std::uint32_t* places)
       if (left >= kHeaderBytes) [[likely]] {
         const std::byte* head = lane.begin + lane.place;
         const auto extent = io::xtc2::load<std::uint32_t>(head + 20);
-        const auto time = io::xtc2::load<EventTime>(head);
+        time = io::xtc2::load<EventTime>(head);
         const auto service = io::xtc2::load<std::uint32_t>(head + 8) >> 24 & 0xfU;
         if (extent - 12 <= left - kHeaderBytes && time > next && time != kNever &&
             service == static_cast<std::uint32_t>(Transition::l1_accept)) [[likely]] {
           lane.size = extent + 12;
           time_[s] = time;
+          following = std::min(following, time);
           continue;
         }
       }
       load(s);
+      following = std::min(following, time_[s]);
     }
     if constexpr (kWrite) {
       times[made] = next;
       places += streams;
     }
+    ++made;
+    next = following;
   }
   return made;
 }
