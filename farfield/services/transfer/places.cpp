@@ -28,9 +28,12 @@ CREATE TABLE transfer_place (
 ALTER TABLE transfer_place ADD COLUMN kind TEXT NOT NULL DEFAULT 'agent';
 ALTER TABLE transfer_place ADD COLUMN folder TEXT NOT NULL DEFAULT '';
 ALTER TABLE transfer_place ADD COLUMN audience TEXT NOT NULL DEFAULT '';
+)"},
+                                            {3, "https", R"(
+ALTER TABLE transfer_place ADD COLUMN https TEXT NOT NULL DEFAULT '';
 )"}};
 
-constexpr const char* kColumns = "name, url, certificate, owner, registered_s, seen_s, kind, folder, audience";
+constexpr const char* kColumns = "name, url, certificate, owner, registered_s, seen_s, kind, folder, audience, https";
 constexpr std::size_t kLongestCertificate = 64 << 10;
 
 PlaceRecord record_from(const store::Rows::Row& row) {
@@ -42,7 +45,29 @@ PlaceRecord record_from(const store::Rows::Row& row) {
           row.integer(5),
           row.text(6) == name_of(PlaceKind::xrootd) ? PlaceKind::xrootd : PlaceKind::agent,
           row.text(7),
-          row.text(8)};
+          row.text(8),
+          row.text(9)};
+}
+
+void check_certificate(const PlaceRecord& place) {
+  if (place.certificate.size() > kLongestCertificate)
+    throw Error(ErrorCode::invalid_argument, fmt::format("the certificate of {} has {} bytes; at most {}", place.name,
+                                                         place.certificate.size(), kLongestCertificate));
+  if (place.certificate.empty()) return;
+  try {
+    // Connects to nobody yet.
+    const net::Client check(place.https.empty() ? place.url : place.https, {.trust = {.pem = place.certificate}});
+  } catch (const Error&) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("the certificate of {} is no certificate", place.name));
+  }
+}
+
+void check_https(const std::string& text, const PlaceRecord& place) {
+  const auto url = net::parse_url(text);
+  if (!url || !url->secure || url->origin() != text)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the URL {:?} of place {} must be an origin like https://dtn1.example.org:8444",
+                            text.substr(0, 200), place.name));
 }
 
 /// roots://, because tokens travel with the requests.
@@ -56,31 +81,21 @@ void check_xrootd(const PlaceRecord& place) {
   if (!place.folder.starts_with('/') || place.folder == "/" || checked_path(place.folder.substr(1)).empty())
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("the folder {:?} of place {} must be like /experiments", place.folder, place.name));
-  if (!place.certificate.empty())
-    throw Error(ErrorCode::invalid_argument, "XRootD trusts by X509_CERT_DIR, not by the certificate of a place");
+  if (!place.https.empty()) check_https(place.https, place);
+  else if (!place.certificate.empty())
+    throw Error(ErrorCode::invalid_argument,
+                "XRootD trusts by X509_CERT_DIR; the certificate of a place is for its https origin, which is missing");
+  check_certificate(place);
 }
 
 void check(const PlaceRecord& place) {
   auth::check_name("place", place.name);
   if (place.audience.size() > 200) throw Error(ErrorCode::invalid_argument, "an audience of more than 200 bytes");
   if (place.kind == PlaceKind::xrootd) return check_xrootd(place);
-  if (!place.folder.empty() || !place.audience.empty())
-    throw Error(ErrorCode::invalid_argument, "folder and audience are for XRootD");
-  const auto url = net::parse_url(place.url);
-  if (!url || !url->secure || url->origin() != place.url)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the URL {:?} of place {} must be an origin like https://dtn1.example.org:8444",
-                            place.url.substr(0, 200), place.name));
-  if (place.certificate.size() > kLongestCertificate)
-    throw Error(ErrorCode::invalid_argument, fmt::format("the certificate of {} has {} bytes; at most {}", place.name,
-                                                         place.certificate.size(), kLongestCertificate));
-  if (!place.certificate.empty()) {
-    try {
-      const net::Client check(place.url, {.trust = {.pem = place.certificate}});  // connects to nobody yet
-    } catch (const Error&) {
-      throw Error(ErrorCode::invalid_argument, fmt::format("the certificate of {} is no certificate", place.name));
-    }
-  }
+  if (!place.folder.empty() || !place.audience.empty() || !place.https.empty())
+    throw Error(ErrorCode::invalid_argument, "folder, audience and https are for XRootD");
+  check_https(place.url, place);
+  check_certificate(place);
 }
 
 /// Tokens for one side of a task, each until shortly before its end.
@@ -131,12 +146,13 @@ PlaceRecord Places::put(const PlaceRecord& place) {
         throw Error(ErrorCode::conflict,
                     fmt::format("the place {} at {} was registered by {}", row.text(0), place.url, row.text(1)));
     t.execute(
-        "INSERT INTO transfer_place (name, url, certificate, owner, registered_s, seen_s, kind, folder, audience) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "INSERT INTO transfer_place (name, url, certificate, owner, registered_s, seen_s, kind, folder, audience, "
+        "https) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (name) DO UPDATE SET url = excluded.url, certificate = excluded.certificate, "
-        "seen_s = excluded.seen_s, kind = excluded.kind, folder = excluded.folder, audience = excluded.audience",
+        "seen_s = excluded.seen_s, kind = excluded.kind, folder = excluded.folder, audience = excluded.audience, "
+        "https = excluded.https",
         place.name, place.url, place.certificate, place.owner, now_s, now_s, name_of(place.kind), place.folder,
-        place.audience);
+        place.audience, place.https);
     return record_from(t.query(fmt::format("SELECT {} FROM transfer_place WHERE name = ?", kColumns), place.name)[0]);
   });
 }
@@ -189,8 +205,11 @@ Tasks::Resolve place_resolver(Places& places, auth::Issuer& issuer) {
         record->audience.empty() ? record->url : record->audience);
     (void)tokens->token();  // a task without a right to it fails at once, not file by file
     if (record->kind == PlaceKind::xrootd)
-      return xrootd_provider(
-          {record->url, record->folder + "/" + name.experiment, [tokens] { return tokens->token(); }});
+      return xrootd_provider({record->url,
+                              record->folder + "/" + name.experiment,
+                              [tokens] { return tokens->token(); },
+                              record->https,
+                              {.trust = {.pem = record->certificate}}});
     AgentPlace agent{record->url, name.experiment, [tokens] { return tokens->token(); }, {}};
     agent.client.trust.pem = record->certificate;
     return agent_provider(std::move(agent));

@@ -21,12 +21,13 @@ std::string_view name_of(PlaceKind kind);
 struct PlaceRecord {
   std::string name;         ///< "beamline"
   std::string url;          ///< "https://dtn1.example.org:8444", "roots://xrootd.example.org:1094"
-  std::string certificate;  ///< PEM, whom to trust; empty: the system's authorities
+  std::string certificate;  ///< PEM, whom to trust (of XRootD: over https); empty: the system's authorities
   std::string owner;        ///< who registered it: "service:beamline"
   std::int64_t registered_s = 0, seen_s = 0;  ///< since 1970-01-01 UTC
   PlaceKind kind = PlaceKind::agent;
   std::string folder{};     ///< of XRootD: folder/ID is exported for each experiment, "/experiments"
   std::string audience{};   ///< of XRootD: of tokens for it; empty, and of agents: the URL
+  std::string https{};      ///< of XRootD: "https://xrootd.example.org:1094", for third-party copies; empty: none
 };
 
 /// Thread-safe.

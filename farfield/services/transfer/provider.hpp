@@ -9,10 +9,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -47,8 +49,10 @@ struct Listing {
 
 struct Digests {
   Index size_bytes = 0;
-  std::uint32_t crc32c = 0;
+  std::uint32_t crc32c = 0;  ///< 0 where only `adler32` is known
   std::string sha256;  ///< 64 hexadecimal digits; empty unless asked for
+  /// Of a file that one XRootD server took from another by itself: they compute no other, and both were asked for it.
+  std::optional<std::uint32_t> adler32{};
   bool operator==(const Digests&) const = default;
 };
 
@@ -86,6 +90,13 @@ public:
   /// Third party: has the destination read chunk `number` from where `from` reads, so that the bytes do not come this
   /// way. Empty where it cannot; then put() does it. The checksum is that of what arrived there.
   virtual std::optional<std::uint32_t> fetch(Reader& /*from*/, Index /*number*/, Index /*bytes*/) { return {}; }
+  /// Third party, for the whole file: has the destination take all of it from where `from` reads; `moved` hears how
+  /// many bytes have arrived in all. After true every chunk counts as put, and verify() says whether they are right.
+  /// False where it cannot, or where it did not work in a way that another one may.
+  virtual bool pull(Reader& /*from*/, Index /*size_bytes*/, const std::function<void(Index)>& /*moved*/,
+                    const std::stop_token& /*stop*/) {
+    return false;
+  }
   /// A held chunk, of which the file shall have so many bytes, stays as it is.
   virtual void keep(Index number, Index bytes) = 0;
   /// Reads every chunk of a file of this size back and returns those whose bytes are not what was put. Cuts off

@@ -33,6 +33,7 @@ json place_json(const PlaceRecord& place) {
               {"registered_s", place.registered_s}};
   if (!place.folder.empty()) object["folder"] = place.folder;
   if (!place.audience.empty()) object["audience"] = place.audience;
+  if (!place.https.empty()) object["https"] = place.https;
   return object;
 }
 
@@ -117,7 +118,8 @@ public:
       json one{{"source", unit.source}, {"destination", unit.destination}, {"outcome", copied ? "copied" : "failed"}};
       if (copied) {
         one["size_bytes"] = unit.size_bytes;
-        one["crc32c"] = unit.crc32c;
+        if (unit.adler32) one["adler32"] = *unit.adler32;
+        else one["crc32c"] = unit.crc32c;
         if (!unit.sha256.empty()) one["sha256"] = unit.sha256;
       } else {
         one["problem"] = unit.problem;
@@ -165,7 +167,7 @@ public:
   /// Agents register themselves; of a server that is somebody else's an administrator tells.
   net::Response register_place(const net::Request& request) const {
     const Principal who = access_.identify(request);
-    const json body = auth::json_body(request, {"name", "url", "certificate", "kind", "folder", "audience"});
+    const json body = auth::json_body(request, {"name", "url", "certificate", "kind", "folder", "audience", "https"});
     PlaceRecord place;
     const std::string kind = body.contains("kind") ? auth::json_text(body, "kind") : std::string("agent");
     if (kind != "agent" && kind != "xrootd")
@@ -176,6 +178,7 @@ public:
                     where(request));
     if (body.contains("folder")) place.folder = auth::json_text(body, "folder");
     if (body.contains("audience")) place.audience = auth::json_text(body, "audience");
+    if (body.contains("https")) place.https = auth::json_text(body, "https");
     place.name = auth::json_text(body, "name");
     place.url = auth::json_text(body, "url");
     if (body.contains("certificate")) place.certificate = auth::json_text(body, "certificate");

@@ -40,6 +40,9 @@ CREATE TABLE transfer_unit (
 )"},
                                             {2, "grants", R"(
 ALTER TABLE transfer_task ADD COLUMN grant_id TEXT NOT NULL DEFAULT '';
+)"},
+                                            {3, "adler32", R"(
+ALTER TABLE transfer_unit ADD COLUMN adler32 {int64} NOT NULL DEFAULT -1;
 )"}};
 
 constexpr std::size_t kBatch = 256;        // files in one stored change
@@ -99,13 +102,16 @@ void store_units(Transaction& t, const std::string& task, const std::vector<Unit
     const Version& source = unit.copy.source;
     t.execute(
         "INSERT INTO transfer_unit (task, destination, source, outcome, problem, size_bytes, mtime_ns, tag, crc32c, "
-        "sha256) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task, destination) DO UPDATE SET source = excluded.source, "
+        "sha256, adler32) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task, destination) DO UPDATE SET source = "
+        "excluded.source, "
         "outcome = excluded.outcome, problem = excluded.problem, size_bytes = excluded.size_bytes, "
-        "mtime_ns = excluded.mtime_ns, tag = excluded.tag, crc32c = excluded.crc32c, sha256 = excluded.sha256",
+        "mtime_ns = excluded.mtime_ns, tag = excluded.tag, crc32c = excluded.crc32c, sha256 = excluded.sha256, "
+        "adler32 = excluded.adler32",
         task, unit.destination, unit.source, copied ? "copied" : "failed",
         unit.error ? std::string(unit.error->what()) : std::string(), source.size_bytes, source.mtime_ns, source.tag,
-        std::int64_t{unit.copy.digests.crc32c}, unit.copy.digests.sha256);
+        std::int64_t{unit.copy.digests.crc32c}, unit.copy.digests.sha256,
+        unit.copy.digests.adler32 ? std::int64_t{*unit.copy.digests.adler32} : std::int64_t{-1});
   }
 }
 
@@ -513,12 +519,13 @@ std::vector<StoredUnit> Tasks::units(const std::string& id, bool failed_only, co
   (void)status(id);
   std::vector<StoredUnit> units;
   for (const auto row : state_->database.query(
-           fmt::format("SELECT source, destination, outcome, size_bytes, crc32c, sha256, problem FROM transfer_unit "
-                       "WHERE task = ? AND destination > ?{} ORDER BY destination LIMIT ?",
+           fmt::format("SELECT source, destination, outcome, size_bytes, crc32c, sha256, problem, adler32 "
+                       "FROM transfer_unit WHERE task = ? AND destination > ?{} ORDER BY destination LIMIT ?",
                        failed_only ? " AND outcome = 'failed'" : ""),
            id, after, at_most))
     units.push_back({row.text(0), row.text(1), row.text(2) == "copied" ? Unit::Outcome::copied : Unit::Outcome::failed,
-                     row.integer(3), static_cast<std::uint32_t>(row.integer(4)), row.text(5), row.text(6)});
+                     row.integer(3), static_cast<std::uint32_t>(row.integer(4)), row.text(5), row.text(6),
+                     row.integer(7) < 0 ? std::nullopt : std::optional(static_cast<std::uint32_t>(row.integer(7)))});
   return units;
 }
 

@@ -37,6 +37,7 @@ struct StoredUnit {
   std::uint32_t crc32c;
   std::string sha256;  ///< where asked for
   std::string problem;  ///< of a failed one
+  std::optional<std::uint32_t> adler32{};  ///< in place of the CRC-32C, see Digests
 };
 
 /// Thread-safe. One process at a time works on the tasks of a database.

@@ -3,12 +3,15 @@
 
 #include "tests/integration/xrootd/xrootd_server.hpp"
 
+#include "farfield/codec/checksum.hpp"
 #include "farfield/services/transfer/provider_conformance.hpp"
 #include "farfield/services/transfer/testing_federation.hpp"
+#include "farfield/services/transfer/xrootd/http_copy.hpp"
 #include "farfield/services/transfer/xrootd/xrootd.hpp"
 
 namespace farfield::tests {
 namespace {
+namespace transfer = services::transfer;
 
 /// One server for all tests of this program.
 XRootDServer& xrootd() {
@@ -64,7 +67,6 @@ std::unique_ptr<services::transfer::Provider> place(const fs::path& folder, cons
 
 /// As a service does it: places by name, tokens of the submitter for each of them.
 TEST_F(XRootD, ATaskOfAServiceGoesFromAnAgentToTheServerAndBack) {
-  namespace transfer = services::transfer;
   const core::testing::TemporaryFolder folder;
   const auto database = store::Database::open("sqlite:" + (folder / "service.db").string());
   std::function<bool(const std::string&)> audience;
@@ -99,6 +101,117 @@ TEST_F(XRootD, ATaskOfAServiceGoesFromAnAgentToTheServerAndBack) {
   EXPECT_EQ(back.state, transfer::TaskState::succeeded) << back.problem;
   EXPECT_TRUE(transfer::testing::read_plain(agent / (std::string(kMine) + "/back/large")) == content);
   EXPECT_EQ(transfer::testing::read_plain(agent / (std::string(kMine) + "/back/sub/small")), "small");
+}
+
+/// Two servers and a service that none of the bytes passes.
+class TwoXRootDs : public XRootD {
+protected:
+  void SetUp() override {
+    XRootD::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    if (const auto& why = other().why_not(); !why.empty()) FARFIELD_SKIP(why);
+    database = store::Database::open("sqlite:" + (folder / "service.db").string());
+    issuer = std::make_unique<auth::testing::IssuerFixture>(
+        *database, xrootd().keys_folder(), [this](const std::string& url) { return places->is_audience(url); });
+    issuer->now_s = auth::system_unix_time();
+    places = std::make_unique<transfer::Places>(*database, issuer->clock());
+    put("from", xrootd(), xrootd().https());
+    put("to", other(), other().https());
+    tasks = std::make_unique<transfer::Tasks>(*database, transfer::place_resolver(*places, issuer->issuer), clock);
+  }
+  static XRootDServer& other() {
+    static XRootDServer server(&xrootd());
+    return server;
+  }
+  void put(const std::string& name, const XRootDServer& server, const std::string& https) const {
+    places->put({name, server.roots(), https.empty() ? "" : server.certificate(), "user:admin", 0, 0,
+                 transfer::PlaceKind::xrootd, "/experiments", kAudience, https});
+  }
+  transfer::TaskStatus move(const std::string& path, const std::string& there, double bandwidth_Bps = 0) const {
+    transfer::TaskRequest request;
+    request.source = fmt::format("from/{}", kMine);
+    request.destination = fmt::format("to/{}", kMine);
+    request.items = {{path, there, true}};
+    request.options.bandwidth_Bps = bandwidth_Bps;
+    request.owner = "user:garcia";
+    request.grant = issuer->issuer.delegate(request.owner, "cli", transfer::needed_scope(request), 600);
+    return tasks->wait(tasks->submit(request), 120);
+  }
+  static void write(const std::string& path, const std::string& content) {
+    const fs::path file = xrootd().data(kMine) / path;
+    transfer::testing::write_plain(file, content);
+    // The server reads with its own account.
+    for (fs::path at = file; at != xrootd().data(kMine); at = at.parent_path())
+      fs::permissions(at,
+                      fs::perms::group_read | fs::perms::others_read | fs::perms::others_exec | fs::perms::group_exec,
+                      fs::perm_options::add);
+  }
+  core::testing::TemporaryFolder folder;
+  core::SteadyClock clock;
+  std::unique_ptr<store::Database> database;
+  std::unique_ptr<transfer::Places> places;
+  std::unique_ptr<auth::testing::IssuerFixture> issuer;
+  std::unique_ptr<transfer::Tasks> tasks;
+};
+
+TEST_F(TwoXRootDs, CopyFromEachOtherByThemselves) {
+  const std::string large = transfer::testing::random_text(20 << 20, 5);
+  write("third/large", large);
+  write("third/a folder/\xC3\xA4 small", "small");
+  const auto task = move("third", "arrived");
+  ASSERT_EQ(task.state, transfer::TaskState::succeeded) << task.problem;
+  EXPECT_TRUE(transfer::testing::read_plain(other().data(kMine) / "arrived/large") == large);
+  EXPECT_EQ(transfer::testing::read_plain(other().data(kMine) / "arrived/a folder/\xC3\xA4 small"), "small");
+  const auto units = tasks->units(task.id, false, "", 10);
+  ASSERT_EQ(units.size(), 2U);
+  for (const auto& unit : units) {
+    const std::string& content = unit.destination.ends_with("large") ? large : "small";
+    // Only the servers have computed it: the bytes did not come by here.
+    EXPECT_EQ(unit.adler32, codec::adler32(std::as_bytes(std::span(content)))) << unit.destination;
+    EXPECT_EQ(unit.crc32c, 0U);
+  }
+  EXPECT_EQ(task.progress.bytes_read, std::ssize(large) + 5);
+}
+
+TEST_F(TwoXRootDs, WhereTheyCannotTheBytesComeByTheService) {
+  const std::string content = transfer::testing::random_text(3 << 20, 6);
+  write("plain/f", content);
+  const auto by_service = [&](const std::string& there, double bandwidth_Bps = 0) {
+    const auto task = move("plain", there, bandwidth_Bps);
+    EXPECT_EQ(task.state, transfer::TaskState::succeeded) << task.problem;
+    EXPECT_TRUE(transfer::testing::read_plain(other().data(kMine) / (there + "/f")) == content);
+    const auto units = tasks->units(task.id, false, "", 10);
+    return units.size() == 1 && !units[0].adler32 &&
+           units[0].crc32c == codec::crc32c(std::as_bytes(std::span(content)));
+  };
+  EXPECT_TRUE(by_service("slowly", 1e9));  // nobody can slow the servers down
+  put("from", xrootd(), "");
+  EXPECT_TRUE(by_service("without"));
+  put("from", xrootd(), "https://127.0.0.1:1");  // the other server finds nobody there
+  EXPECT_TRUE(by_service("nobody"));
+}
+
+TEST_F(TwoXRootDs, RightsCountAtBothOfThem) {
+  write("mine/f", "content");
+  transfer::TaskRequest request;
+  request.source = fmt::format("from/{}", kMine);
+  request.destination = fmt::format("to/{}", kOther);
+  request.items = {{"mine", "stolen", true}};
+  request.owner = "user:garcia";
+  request.grant = issuer->issuer.delegate(request.owner, "cli", fmt::format("read:/experiments/{}", kMine), 600);
+  EXPECT_EQ(tasks->wait(tasks->submit(request), 60).state, transfer::TaskState::failed);
+  EXPECT_FALSE(fs::exists(other().data(kOther) / "stolen"));
+  // A token for reading elsewhere, shown to the source by the other server.
+  const auto reads_other = fmt::format("read:/experiments/{}", kOther);
+  const auto writes = fmt::format("read:/experiments/{0} write:/experiments/{0}", kMine);
+  net::Client client(other().https(), {.trust = other().trust()});
+  const auto target = fmt::format("/experiments/{}/stolen", kMine);
+  const transfer::HttpAddress source{fmt::format("{}/experiments/{}/scan.dat", xrootd().https(), kMine),
+                                     token(reads_other)};
+  EXPECT_TRUE(transfer::copy_by_http(client, target, token(writes), source, {}, {}));
+  const auto nowhere = transfer::copy_by_http(client, target, token(reads_other),
+                                              {source.url, token(fmt::format("read:/experiments/{}", kMine))}, {}, {});
+  EXPECT_TRUE(nowhere);
 }
 
 TEST_F(XRootD, TokensCountAtEachRequest) {

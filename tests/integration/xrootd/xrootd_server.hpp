@@ -83,7 +83,8 @@ inline std::uint16_t free_port() {
 
 class XRootDServer {
 public:
-  XRootDServer() : why_not_(start()) {}
+  /// With `like`: another server of the same facility, which trusts the same issuer, and both trust each other.
+  explicit XRootDServer(XRootDServer* like = nullptr) : why_not_(start(like)) {}
   ~XRootDServer() {
     if (server_ <= 0) return;
     ::kill(server_, SIGTERM);
@@ -99,6 +100,18 @@ public:
   net::TlsTrust trust() const { return {.authorities = folder_ / "host.pem"}; }
   /// Of the issuer whose tokens count.
   std::string keys_folder() const { return keys_folder_ / "keys"; }
+  std::string certificate() const {
+    std::ostringstream text;
+    text << std::ifstream(folder_ / "host.pem").rdbuf();
+    return text.str();
+  }
+  /// What it logs.
+  std::string log() const {
+    std::ostringstream text;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_.path()))
+      if (entry.path().extension() == ".log") text << std::ifstream(entry.path()).rdbuf();
+    return text.str();
+  }
   /// What it exports as /experiments/ID.
   fs::path data(const std::string& experiment) const { return folder_ / "data/experiments" / experiment; }
 
@@ -125,7 +138,8 @@ public:
 
 private:
   /// Empty, or why there is no server.
-  std::string start() {
+  std::string start(XRootDServer* like) {
+    if (like != nullptr && !like->why_not().empty()) return like->why_not();
     if (::access("/usr/bin/xrootd", X_OK) != 0) return "xrootd is not installed";
     void* library = ::dlopen("libSciTokens.so.0", RTLD_NOW);
     using Store = int (*)(const char*, const char*, const char*, char**);
@@ -140,12 +154,15 @@ private:
       std::ofstream(root / "data/experiments" / experiment / "scan.dat") << std::string(100'000, 'x') << experiment;
     }
     // The keys as if libscitokens had fetched them: no network is needed.
+    const auto& keys = like == nullptr ? keys_ : like->keys_;
     ::setenv("XDG_CACHE_HOME", (root / "cache").c_str(), 1);
-    const auto set = nlohmann::json::parse(keys_.jwks())["keys"][0];
+    const auto set = nlohmann::json::parse(keys.jwks())["keys"][0];
     char* error = nullptr;
     if (store(auth::testing::kIssuer, set["kid"].get<std::string>().c_str(), pem(set).c_str(), &error) != 0)
       return fmt::format("libSciTokens does not take the key: {}", error == nullptr ? "" : error);
-    net::make_self_signed({root / "host.pem", root / "host.key"}, {"127.0.0.1", "localhost"});
+    if (like == nullptr) net::make_self_signed({root / "host.pem", root / "host.key"}, {"127.0.0.1", "localhost"});
+    else
+      for (const auto* name : {"host.pem", "host.key"}) fs::copy(like->folder_ / name, root / name);
     std::ofstream(root / "scitokens.cfg") << fmt::format(
         "[Global]\naudience = {}\n[Issuer farfield]\nissuer = {}\nbase_path = /\n", kAudience, auth::testing::kIssuer);
     port_ = free_port();
@@ -184,10 +201,7 @@ private:
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
       }
     }
-    std::ostringstream log;
-    for (const auto& entry : fs::recursive_directory_iterator(root))
-      if (entry.path().extension() == ".log") log << std::ifstream(entry.path()).rdbuf();
-    return "xrootd does not answer: " + log.str();
+    return "xrootd does not answer: " + log();
   }
 
   core::testing::TemporaryFolder folder_, keys_folder_;

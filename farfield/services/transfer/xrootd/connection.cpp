@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "farfield/core/log.hpp"
 #include "farfield/net/headers.hpp"
 #include "farfield/net/url.hpp"
 #include "farfield/services/transfer/local/receiver.hpp"
@@ -26,6 +27,8 @@ using XrdCl::XRootDStatus;
 namespace {
 
 constexpr Index kNanoseconds = 1'000'000'000;
+constexpr int kMostRefusals = 3;
+constexpr std::uint16_t kChecksumPatience_s = 600;
 
 /// By default XrdCl tries for half an hour before it says that nobody is there.
 void set_patience() {
@@ -99,6 +102,25 @@ XRootDConnection::XRootDConnection(XRootDPlace place)
                 fmt::format("{:?} must be like roots://xrootd.example.org:1094", place_.origin));
   if (!place_.folder.starts_with('/') || (place_.folder != "/" && checked_path(place_.folder.substr(1)).empty()))
     throw Error(ErrorCode::invalid_argument, fmt::format("the folder {:?} must begin with /", place_.folder));
+  if (!place_.https.empty()) https_ = std::make_unique<net::Client>(place_.https, place_.client);
+}
+
+std::optional<HttpAddress> XRootDConnection::address(const std::string& path) const {
+  if (!https_) return std::nullopt;
+  return HttpAddress{place_.https + url_path(place_.folder == "/" ? "/" + path : place_.folder + "/" + path),
+                     place_.token ? place_.token() : std::string()};
+}
+
+bool XRootDConnection::copy_from(const HttpAddress& source, const std::string& path,
+                                 const std::function<void(Index)>& moved, const std::stop_token& stop) {
+  if (!https_ || refusals_ >= kMostRefusals) return false;
+  const HttpAddress to = *address(path);
+  const auto refused = copy_by_http(*https_, to.url.substr(place_.https.size()), to.token, source, moved, stop);
+  refusals_ = refused ? refusals_ + 1 : 0;
+  if (refused)
+    core::log(core::LogLevel::info, "transfer.not_third_party",
+              {{"from", source.url}, {"to", where(path)}, {"reason", *refused}});
+  return !refused;
 }
 
 std::string XRootDConnection::where(const std::string& path) const {
@@ -191,7 +213,8 @@ std::optional<std::uint32_t> XRootDConnection::adler32(const std::string& path) 
   target += target.find('?') == std::string::npos ? "?" : "&";
   request.FromString(target + "cks.type=adler32");
   XrdCl::Buffer* raw = nullptr;
-  const auto status = files_.Query(XrdCl::QueryCode::Checksum, request, raw, kXRootDPatience_s);
+  // The server may have to read the whole file for it.
+  const auto status = files_.Query(XrdCl::QueryCode::Checksum, request, raw, kChecksumPatience_s);
   const std::unique_ptr<XrdCl::Buffer> answer(raw);
   if (!status.IsOK()) {
     // A server without checksums says so in one of several ways; whoever cannot read the file finds out elsewhere.

@@ -5,10 +5,12 @@
 
 #include <XrdCl/XrdClFile.hh>
 #include <XrdCl/XrdClFileSystem.hh>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "farfield/services/transfer/xrootd/http_copy.hpp"
 #include "farfield/services/transfer/xrootd/xrootd.hpp"
 
 namespace farfield::services::transfer {
@@ -31,6 +33,12 @@ public:
   void set_mode(const std::string& path, unsigned mode);
   /// Computed by the server; empty where it does not offer it.
   std::optional<std::uint32_t> adler32(const std::string& path);
+  /// For third-party copies; empty where the server makes none.
+  std::optional<HttpAddress> address(const std::string& path) const;
+  /// Has the server take the file from `source` to `path`. False where it says that it could not, and after three
+  /// times of that without being asked again.
+  bool copy_from(const HttpAddress& source, const std::string& path, const std::function<void(Index)>& moved,
+                 const std::stop_token& stop);
   std::unique_ptr<XrdCl::File> open(const std::string& path, XrdCl::OpenFlags::Flags flags);
 
   /// Throws for a failed one.
@@ -45,6 +53,8 @@ private:
 
   const XRootDPlace place_;
   XrdCl::FileSystem files_;
+  std::unique_ptr<net::Client> https_;
+  std::atomic<int> refusals_{0};  ///< of copies, in a row
 };
 
 inline constexpr std::uint16_t kXRootDPatience_s = 60;  ///< for one call

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <numeric>
+
 #include "farfield/codec/checksum.hpp"
 #include "farfield/core/log.hpp"
 #include "farfield/services/transfer/agent/wire.hpp"
@@ -116,6 +118,24 @@ void XRootDReceiver::put(Index number, std::span<const std::byte> bytes, std::ui
   if (unjournaled_bytes_ >= kJournalEvery_bytes) store_journal(lock);
 }
 
+bool XRootDReceiver::pull(Reader& from, Index /*size_bytes*/, const std::function<void(Index)>& moved,
+                          const std::stop_token& stop) {
+  const auto* source = dynamic_cast<const HttpSource*>(&from);
+  if (source == nullptr || options_.sha256 || !server_->address(part_)) return false;
+  const auto address = source->address();
+  const auto sum = address ? source->adler32() : std::nullopt;  // or nobody could say whether it is the same
+  if (!sum) return false;
+  const std::lock_guard lock(mutex_);
+  // The server opens it for itself, and begins anew.
+  server_->check(file_->Close(kXRootDPatience_s), part_);
+  const bool done = server_->copy_from(*address, part_, moved, stop);
+  file_ = server_->open(part_, done ? OpenFlags::Update : OpenFlags::Delete | OpenFlags::Update);
+  pieces_.clear();
+  verified_bytes_ = -1;
+  if (done) pulled_ = sum;
+  return done;
+}
+
 void XRootDReceiver::keep(Index number, Index bytes) {
   const auto held = held_.crc32c.find(number);
   if (held == held_.crc32c.end())
@@ -134,6 +154,17 @@ void XRootDReceiver::check_complete(Index chunks) const {
 std::vector<Index> XRootDReceiver::verify(Index size_bytes) {
   const Index chunks = (size_bytes + options_.chunk_bytes - 1) / options_.chunk_bytes;
   const std::lock_guard lock(mutex_);
+  if (pulled_) {
+    const auto there = server_->stat(part_);
+    if (there && there->version.size_bytes == size_bytes && server_->adler32(part_) == pulled_) {
+      verified_bytes_ = size_bytes;
+      return {};
+    }
+    pulled_.reset();  // all of it is put in the ordinary way
+    std::vector<Index> all(static_cast<std::size_t>(chunks));
+    std::iota(all.begin(), all.end(), Index{0});
+    return all;
+  }
   check_complete(chunks);
   pieces_.erase(pieces_.lower_bound(chunks), pieces_.end());
   // The last chunk may have been longer while the file was still growing; what counts is what is there now.
@@ -173,7 +204,7 @@ Digests XRootDReceiver::commit(const Version& source, unsigned mode) {
   const std::lock_guard lock(mutex_);
   if (verified_bytes_ != source.size_bytes)
     throw Error(ErrorCode::internal, "not verified before it was given its name").at(path_);
-  Digests digests{source.size_bytes, 0, sha256_};
+  Digests digests{source.size_bytes, 0, sha256_, pulled_};
   for (const auto& [number, piece] : pieces_)
     digests.crc32c = codec::crc32c_combine(digests.crc32c, piece.crc32c, static_cast<std::uint64_t>(piece.bytes));
   server_->check(file_->Close(kXRootDPatience_s), part_);

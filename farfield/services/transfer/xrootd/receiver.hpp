@@ -18,6 +18,8 @@ public:
 
   const Held& held() const override { return held_; }
   void put(Index number, std::span<const std::byte> bytes, std::uint32_t crc32c) override;
+  bool pull(Reader& from, Index size_bytes, const std::function<void(Index)>& moved,
+            const std::stop_token& stop) override;
   void keep(Index number, Index bytes) override;
   std::vector<Index> verify(Index size_bytes) override;
   Digests commit(const Version& source, unsigned mode) override;
@@ -45,6 +47,7 @@ private:
   std::map<Index, Piece> pieces_;
   Index unjournaled_bytes_ = 0, verified_bytes_ = -1;
   std::string sha256_;
+  std::optional<std::uint32_t> pulled_;  ///< the source's Adler-32, while what is there came from it by itself
 };
 
 }  // namespace farfield::services::transfer

@@ -17,7 +17,7 @@ namespace {
 
 using Shared = std::shared_ptr<XRootDConnection>;
 
-class XRootDReader final : public Reader {
+class XRootDReader final : public Reader, public HttpSource {
 public:
   XRootDReader(Shared server, std::string path) : server_(std::move(server)), path_(std::move(path)) {
     const auto entry = server_->stat(path_);
@@ -37,6 +37,8 @@ public:
     return now->version;
   }
   Index read(Index offset, std::span<std::byte> into) override { return server_->read(*file_, path_, offset, into); }
+  std::optional<HttpAddress> address() const override { return server_->address(path_); }
+  std::optional<std::uint32_t> adler32() const override { return server_->adler32(path_); }
 
 private:
   const Shared server_;
