@@ -9,6 +9,7 @@
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
 #include "apps/farfield/live_screen.hpp"
+#include "apps/farfield/quality_stream.hpp"
 #include "apps/farfield/run_options.hpp"
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/scan_file.hpp"
@@ -33,7 +34,7 @@ struct Options {
   std::string source, positions, position_names, like, channel;
   double position_time_offset_s = 0, late_s = 10, silence_s = 60;
   std::int64_t series = 1;
-  std::string out;
+  std::string out, quality;
   double preview_every_s = 0.5;
   PictureKind picture = PictureKind::automatic;
   bool stage_times = false;
@@ -79,6 +80,10 @@ const core::BoundSchema<Options>& schema() {
           {.group = kOutput});
     s.add("preview-every", &O::preview_every_s, "look at the state this often; 0: never",
           {.min = 0, .unit = "s", .group = kOutput});
+    s.add("quality", &O::quality,
+          "where records of the scan's quality go at each look, besides quality.jsonl in the folder, separated by "
+          "commas: - (standard output), a file, @tcp://*:port (ZeroMQ PUB)",
+          {.group = kOutput});
     s.add("picture", &O::picture, "in the terminal: coloured half blocks, sixels, or none",
           {.choices = {"auto", "blocks", "sixel", "none"}, .group = kOutput});
     s.add("stage-times", &O::stage_times, "write stage_times.ffc to the folder: when each frame was where",
@@ -138,6 +143,7 @@ public:
         maps_(map_schema().make(part(arguments.given, map_schema()))),
         given_(part(arguments.given, verb.options)),
         terminal_(isatty(STDERR_FILENO) == 1),
+        quality_(options_.quality),
         console_({common_.json, common_.quiet, terminal_, false}, session.clock) {
     if (options_.source.empty()) throw Error(ErrorCode::invalid_argument, "`farfield live` needs --source URI");
     if (options_.out.empty() && !verb.out_optional)
@@ -254,13 +260,16 @@ private:
     driver.queue_bytes = options_.queue_MiB << 20;
     driver.when_full = options_.when_full;
     driver.stage_times = times ? &*times : nullptr;
+    quality_.begin(
+        acquisition.source, info_.name, verb_.name, folder ? folder->path() / "quality.jsonl" : fs::path(),
+        [&] { return account.totals(); }, &screen);
     if (options_.preview_every_s > 0) {
-      driver.preview = &screen;
+      driver.preview = &quality_;
       driver.preview_every_s = options_.preview_every_s;
     }
     auto outcome = pipeline::drive(source, *technique, account, screen, session_.clock, driver, session_.stop);
 
-    const auto totals = account.totals();
+    auto totals = account.totals();
     const bool not_converged = outcome.state == StepState::not_converged;
     Summary summary{outcome.stopped                         ? "interrupted"
                     : not_converged                         ? "not_converged"
@@ -284,7 +293,8 @@ private:
                                                joined.unreadable(), joined.without_values()));
       product.metrics.try_emplace("total_seconds", summary.seconds);
       add_provenance(product, info_, verb_, given_, session_);
-      summary.metrics = product.metrics;
+      summary.metrics = totals.quality = product.metrics;
+      quality_.end(product.metrics);
       if (folder) summary.files = folder->write(product, &totals);
     }
     if (pictures) pictures->clear();
@@ -308,6 +318,7 @@ private:
   MapOptions maps_;
   core::OptionValues given_;
   bool terminal_;
+  QualityStream quality_;
   Console console_;
   std::optional<model::Acquisition> known_;
   std::unique_ptr<stream::ValueSource> positions_;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace farfield::pipeline {
@@ -74,6 +75,8 @@ std::string to_json(const FrameTotals& t) {
   j["reasons"] = nlohmann::ordered_json::array();
   for (const auto& [reason, entry] : t.reasons)
     j["reasons"].push_back({{"reason", reason}, {"frames", entry.frames}, {"first_ids", entry.first_ids}});
+  for (const auto& [name, value] : t.quality)
+    j["quality"][name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
   // A reason may quote bytes of a damaged file.
   return j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

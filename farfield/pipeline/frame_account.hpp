@@ -28,7 +28,8 @@ struct FrameTotals {
   Index pending = 0;      ///< received, neither processed nor dropped yet
   Index missing = 0;      ///< ids in [0, expected) never received; expected not known: gaps below the highest id
   Index duplicates = 0;   ///< deliveries of a frame received before; not counted in `received`
-  std::map<std::string, DropReason> reasons;  ///< of the dropped ones
+  std::map<std::string, DropReason> reasons{};  ///< of the dropped ones
+  std::map<std::string, double> quality{};  ///< metrics of a live scan, to be stored with its account
 };
 
 /// Thread-safe.

@@ -1,6 +1,7 @@
 #include "farfield/techniques/ptychography/product.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "farfield/core/cpu.hpp"
 #include "farfield/math/complex.hpp"
@@ -51,6 +52,60 @@ void add_provenance(model::Product& out, const ProductInputs& in) {
   for (const auto& [key, value] : a.metadata) p.try_emplace(key, value);
 }
 
+/// |P|^2 of all modes together, counts.
+Array<float, 2> beam_of(const State& s) {
+  Array<float, 2> beam({s.shape.ny, s.shape.nx});
+  for (int m = 0; m < s.modes(); ++m)
+    for (Index i = 0; i < beam.size(); ++i) beam.data()[i] += math::abs2(s.probe_mode(m)[i]);
+  return beam;
+}
+
+/// The area that a non-negative image fills, px: (sum)^2 / sum of squares, which is the number of pixels where it is
+/// the same on all of them.
+double area_px(const Array<float, 2>& image) {
+  double sum = 0, squares = 0;
+  for (const float v : image) {
+    sum += static_cast<double>(v);
+    squares += static_cast<double>(v) * static_cast<double>(v);
+  }
+  return squares > 0 ? sum * sum / squares : 0;
+}
+
+/// What is known of the measurement: how far neighbouring illuminations overlap, what fell on the sample, how far the
+/// sample drifted. `all`: illumination of the object.
+void add_quality(model::Product& out, const State& s, const std::vector<UsedPattern>& patterns,
+                 const Array<float, 2>& all, const ProductInputs& in) {
+  if (patterns.empty()) return;
+  const auto n = static_cast<double>(patterns.size());
+  const double beam_px = area_px(beam_of(s)), scanned_px = area_px(all);
+  double counts = 0;
+  for (const float v : all) counts += static_cast<double>(v);
+  if (beam_px > 0 && scanned_px > 0) {
+    // Discs of the beam's area on a square grid as dense as these patterns: 1 - step / diameter.
+    const double coverage = n * beam_px / scanned_px;
+    out.metrics["overlap_linear"] = 1 - std::sqrt(M_PI / (4 * coverage));
+    const auto y = in.geometry.pixel_y_m(), x = in.geometry.pixel_x_m();
+    if (y && x) out.metrics["photons_per_um2"] = counts / (scanned_px * *y * *x * 1e12);
+  }
+  const std::size_t part = patterns.size() / 10;
+  if (!in.options.refine_positions || part == 0) return;
+  // Where the last tenth of the patterns was found beside where the scan says, less the same for the first tenth.
+  const auto offset = [&](std::size_t from) {
+    std::pair<double, double> mean{0, 0};
+    for (std::size_t i = from; i < from + part; ++i) {
+      const auto slot = static_cast<std::size_t>(patterns[i].slot);
+      mean.first += (s.y[slot] - patterns[i].recorded_y) / static_cast<double>(part);
+      mean.second += (s.x[slot] - patterns[i].recorded_x) / static_cast<double>(part);
+    }
+    return mean;
+  };
+  const auto first = offset(0), last = offset(patterns.size() - part);
+  const double y = last.first - first.first, x = last.second - first.second;
+  if (in.geometry.pixel_y_m())
+    out.metrics["drift_m"] = std::hypot(y * *in.geometry.pixel_y_m(), x * in.geometry.pixel_x_m().value_or(0));
+  else out.metrics["drift_px"] = std::hypot(y, x);
+}
+
 }  // namespace
 
 std::vector<std::string> product_outputs() {
@@ -59,9 +114,7 @@ std::vector<std::string> product_outputs() {
 }
 
 Array<float, 2> illumination(const State& s, std::span<const UsedPattern> patterns) {
-  Array<float, 2> beam({s.shape.ny, s.shape.nx});
-  for (int m = 0; m < s.modes(); ++m)
-    for (Index i = 0; i < beam.size(); ++i) beam.data()[i] += math::abs2(s.probe_mode(m)[i]);
+  const auto beam = beam_of(s);
   Array<float, 2> sum(s.object.extents());
   for (const UsedPattern& pattern : patterns) {
     const auto slot = static_cast<std::size_t>(pattern.slot);
@@ -104,8 +157,8 @@ model::Product make_product(const State& s, ProductInputs in) {
   };
   add("object", AnyArray(s.object), "", {"y", "x"}, "complex transmission of the sample");
   add("probe", AnyArray(probe), "sqrt(counts)", {"mode", "y", "x"}, "illumination in the sample plane");
-  add("illumination", AnyArray(illumination(s, patterns)), "counts", {"y", "x"},
-      "counts on each object pixel in all patterns together");
+  const auto counts = illumination(s, patterns);
+  add("illumination", AnyArray(counts), "counts", {"y", "x"}, "counts on each object pixel in all patterns together");
   out.datasets.back().draw = "weight";
   add("positions",
       AnyArray(pairs<double>(patterns,
@@ -154,6 +207,7 @@ model::Product make_product(const State& s, ProductInputs in) {
     out.metrics["pixel_size_y_m"] = unit_y;
     out.metrics["pixel_size_x_m"] = unit_x;
   }
+  add_quality(out, s, patterns, counts, in);
   add_provenance(out, in);
   return out;
 }

@@ -39,6 +39,11 @@ struct ProductInputs {
 ///   f64 (mode)        shares cost, r_factor f64 (iteration)
 /// and, where they were refined: intensity f64 (frame), eigen_probes c64 (mode, y, x), opr_weights f32 (frame, mode),
 /// background f32 (y, x), as frames are after crop, bin, pad and flips, zero frequency in the centre.
+///
+/// Metrics: patterns, iterations; pixel_size_..._m; overlap_linear (1 - step / diameter of discs of the beam's area on
+/// a grid as dense as the patterns), photons_per_um2 (mean over what was scanned); with position refinement drift_m (or
+/// drift_px): how far the last tenth of the patterns lies off its recorded places, against the first tenth. A drift
+/// that stretches the scan evenly looks much like a stretched object, and little of it is seen.
 model::Product make_product(const State&, ProductInputs);
 
 /// Names of those that every product has.

@@ -454,6 +454,18 @@ private:
     return sums;
   }
 
+  /// Patterns with next to no light: less than a hundredth of the median counts.
+  Index dead_frames() const {
+    std::vector<double> counts;
+    for (Index i = 0; i < taken_in_; ++i)
+      counts.push_back(intake_.counts()[static_cast<std::size_t>(patterns().ready()[static_cast<std::size_t>(i)])]);
+    if (counts.empty()) return 0;
+    const auto middle = counts.begin() + std::ssize(counts) / 2;
+    std::nth_element(counts.begin(), middle, counts.end());
+    const double least = 0.01 * *middle;
+    return std::count_if(counts.begin(), counts.end(), [&](double c) { return c < least; });
+  }
+
   model::Product product() const {
     std::optional<Whole> whole;
     double sent[2] = {sent_bytes_, tiles_ ? static_cast<double>(tiles_->border_pixels()) : 0};
@@ -476,6 +488,7 @@ private:
                                                             cost_, r_factor_, resources_.seed});
     out.metrics["seconds"] = seconds();
     out.metrics["planning_seconds"] = planning_s_;
+    if (!tiles_) out.metrics["dead_frames"] = static_cast<double>(dead_frames());
     if (live_passes_ > 0 && taken_in_ > 0)
       out.metrics["visits_while_scanning"] = rounds_.total() / static_cast<double>(taken_in_);
     if (tiles_ && passes_here_ > 0) {

@@ -103,6 +103,7 @@ public:
         if (!from.empty()) std::memcpy(array->data(), from.data(), from.size());
       }
       parts_.push_back(std::move(table));
+      look_for_damage(parts_.size(), false);  // what was worth a warning was told then
     }
   }
 
@@ -117,7 +118,7 @@ private:
     if (absorbed_steps() % part_steps_ != 0) return;
     parts_.push_back(part_table({}));
     new_part();
-    if (options_.damage > 0) look_for_damage();
+    look_for_damage(parts_.size(), options_.damage > 0);
   }
 
   void new_part() {
@@ -138,8 +139,9 @@ private:
 
   /// The drift of a bin: g2 of the last part less that of the first, averaged over the delays of level 0, in standard
   /// errors. The errors of neighbouring delays are taken as one and the same: rather too cautious than too nervous.
-  void look_for_damage() {
-    const G2Table &first = parts_.front(), &last = parts_.back();
+  /// `part`: from 1.
+  void look_for_damage(std::size_t part, bool tell) {
+    const G2Table &first = parts_.front(), &last = parts_[part - 1];
     const Index delays = std::min(scheme_.lags(0), first.g2.extent(0));
     for (Index q = 0; q < first.g2.extent(1); ++q) {
       double drift = 0, error = 0;
@@ -149,12 +151,12 @@ private:
       }
       const double sigmas = error > 0 ? std::abs(drift) / error : 0;
       largest_drift_ = std::max(largest_drift_, sigmas);
-      if (sigmas >= options_.damage)
+      if (tell && sigmas >= options_.damage)
         warnings_.push_back(
             fmt::format("g2 of bin {} in part {} is {:+.3g} off the first part, {:.1f} standard errors: the sample may "
                         "be changing in "
                         "the beam",
-                        q + 1, parts_.size(), drift / static_cast<double>(delays), sigmas));
+                        q + 1, part, drift / static_cast<double>(delays), sigmas));
     }
   }
 
@@ -163,8 +165,15 @@ private:
     if (steps() < 16 || static_cast<double>(steps()) < kJudgeEvery * static_cast<double>(judged_)) return false;
     judged_ = steps();
     const auto binned = sums();
-    const auto table = g2_of(binned, tiling_.order, map_.dynamic_bins());
-    const auto delays = delays_of(binned);
+    const double worst = largest_tau_error(g2_of(binned, tiling_.order, map_.dynamic_bins()), delays_of(binned));
+    if (!(worst > 0 && worst <= options_.tau_error)) return false;
+    observer.warning(
+        fmt::format("after {} time steps every relaxation time is known to {:.3g}: stopped", steps(), worst));
+    return true;
+  }
+
+  /// Relative, of all bins that were measured; infinite where one has no relaxation that could be seen.
+  static double largest_tau_error(const G2Table& table, const std::vector<double>& delays) {
     double worst = 0;
     for (Index q = 0; q < table.g2.extent(1); ++q) {
       if (std::isnan(table.g2(0, q))) continue;
@@ -175,10 +184,7 @@ private:
       }
       worst = std::max(worst, relaxation(delays, g2, error).relative_error);
     }
-    if (!(worst > 0 && worst <= options_.tau_error)) return false;
-    observer.warning(
-        fmt::format("after {} time steps every relaxation time is known to {:.3g}: stopped", steps(), worst));
-    return true;
+    return worst;
   }
 
   /// In frames.
@@ -221,7 +227,9 @@ private:
     }
     out.datasets.insert(out.datasets.begin(), std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
     out.metrics["pairs_of_last_delay"] = static_cast<double>(binned.pairs.back());
-    if (options_.damage > 0) out.metrics["largest_drift"] = largest_drift_;
+    if (part_steps_ > 0) out.metrics["largest_drift"] = largest_drift_;
+    if (const double error = largest_tau_error(table, delays); error > 0 && std::isfinite(error))
+      out.metrics["tau_error"] = error;
     return out;
   }
 

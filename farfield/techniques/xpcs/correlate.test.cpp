@@ -408,6 +408,9 @@ TEST(Steering, StopsWhenTheRelaxationTimeIsKnown) {
   }
   EXPECT_LT(used, 399);
   EXPECT_EQ(analysis.observer.warnings.size(), 1U);
+  // A snapshot tells the error that decided: what `farfield steer` acts on.
+  EXPECT_LE(technique->snapshot().metrics.at("tau_error"), 0.5);
+  EXPECT_GT(technique->snapshot().metrics.at("tau_error"), 0);
   EXPECT_EQ(technique->finish(analysis.observer).metrics.at("frames"), used + 1);
 }
 
@@ -428,6 +431,11 @@ TEST(Steering, SeesTheSampleChange) {
   Analysis changing(scan);
   EXPECT_GT(changing.run(options).metrics.at("largest_drift"), 5);
   EXPECT_FALSE(changing.observer.warnings.empty());
+  options.damage = 0;  // the drift is told to whoever looks, whether or not it is worth a warning
+  Analysis told(scan);
+  EXPECT_GT(told.run(options).metrics.at("largest_drift"), 5);
+  EXPECT_TRUE(told.observer.warnings.empty());
+  options.damage = 5;
   auto steady = random_scan(16, 300, 4);
   steady.map = std::move(scan.map);
   Analysis quiet(steady);
