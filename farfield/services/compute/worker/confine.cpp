@@ -2,12 +2,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/mount.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -32,6 +37,10 @@ using core::ErrorCode;
 // Of kernels later than this system's headers.
 constexpr std::uint64_t kRefer = std::uint64_t{1} << 13;     // ABI 2
 constexpr std::uint64_t kTruncate = std::uint64_t{1} << 14;  // ABI 3
+constexpr std::uint64_t kScopes = 1U << 0 | 1U << 1;         // ABI 6: abstract Unix sockets, signals
+struct Ruleset {
+  std::uint64_t files, network, scopes;
+};
 
 constexpr std::uint64_t kRead = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
 constexpr std::uint64_t kChange = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
@@ -93,9 +102,10 @@ void by_landlock(const Reach& reach) {
   std::uint64_t change = kChange;
   if (version >= 2) change |= kRefer;
   if (version >= 3) change |= kTruncate;
-  landlock_ruleset_attr attributes{};
-  attributes.handled_access_fs = kRead | change | kNever;
-  const Descriptor ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0)));
+  const Ruleset attributes{kRead | change | kNever, 0, version >= 6 ? kScopes : 0};
+  // An older kernel takes no more than it knows.
+  const std::size_t known = version >= 6 ? sizeof attributes : sizeof attributes.files;
+  const Descriptor ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, known, 0)));
   if (ruleset.number < 0) throw core::system_error(errno, "cannot make a Landlock ruleset");
   for (const char* path : kSystem) allow(ruleset.number, path, kRead);
   for (const std::string& path : devices()) allow(ruleset.number, path, (kRead | change) & kFile);
@@ -104,6 +114,40 @@ void by_landlock(const Reach& reach) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw core::system_error(errno, "cannot give up privileges");
   if (::syscall(SYS_landlock_restrict_self, ruleset.number, 0) != 0)
     throw core::system_error(errno, "cannot confine the thread");
+}
+
+#if defined(__x86_64__)
+constexpr std::uint32_t kMachine = AUDIT_ARCH_X86_64, kForeignCalls = 0x40000000;  // of x32
+#elif defined(__aarch64__)
+constexpr std::uint32_t kMachine = AUDIT_ARCH_AARCH64, kForeignCalls = 0xFFFFFFFF;
+#else
+#error "the system calls of this machine are not known here"
+#endif
+
+/// No Unix sockets, by whatever way they are made: an io_uring makes some without a system call, another machine's
+/// calls have other numbers. Needs what was given up before: privileges by way of programs.
+void without_unix_sockets() {
+  constexpr std::uint32_t refuse = SECCOMP_RET_ERRNO | EACCES, unknown = SECCOMP_RET_ERRNO | ENOSYS;
+  constexpr auto at = [](std::size_t offset) { return static_cast<std::uint32_t>(offset); };
+  std::array filter{
+      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at(offsetof(seccomp_data, arch))),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kMachine, 1, 0),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, unknown),
+      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at(offsetof(seccomp_data, nr))),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kForeignCalls, 1, 0),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, unknown),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      // The lower half of the first argument, which is an int.
+      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at(offsetof(seccomp_data, args))),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 0, 1),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, refuse),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{filter.size(), filter.data()};
+  if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+    throw core::system_error(errno, "cannot refuse Unix sockets");
 }
 
 void need(int result, const std::string& what) {
@@ -213,11 +257,13 @@ ConfinedBy confinement() {
 
 void confine_this_thread(const Reach& reach, ConfinedBy by) {
   switch (by) {
-    case ConfinedBy::landlock: by_landlock(reach); return;
-    case ConfinedBy::mount_namespace: by_mount_namespace(reach); return;
-    case ConfinedBy::nothing: break;
+    case ConfinedBy::landlock: by_landlock(reach); break;
+    case ConfinedBy::mount_namespace: by_mount_namespace(reach); break;
+    case ConfinedBy::nothing:
+      throw Error(ErrorCode::unsupported,
+                  "this system can confine nobody: it has no Landlock, and no mount namespaces");
   }
-  throw Error(ErrorCode::unsupported, "this system can confine nobody: it has no Landlock, and no mount namespaces");
+  if (!reach.unix_sockets) without_unix_sockets();
 }
 
 }  // namespace farfield::services::compute

@@ -14,10 +14,15 @@ std::string_view name_of(ConfinedBy);
 /// The best that this kernel and this user have.
 ConfinedBy confinement();
 
-/// Absolute paths of files and folders. The system's own (/usr, /etc, /proc, /dev/null ...) can be read always.
+/// Absolute paths of files and folders. By Landlock of Linux 6.12 and later neither signals nor connections to abstract
+/// Unix sockets go out to processes that are not confined as this thread is. The system's own (/usr, /etc, /proc,
+/// /dev/null ...) can be read always.
 struct Reach {
-  std::vector<std::string> read{};   ///< and execute
+  std::vector<std::string> read{};  ///< and execute
   std::vector<std::string> write{};  ///< read, execute, write, make and remove
+  /// Whether Unix sockets can be made. Daemons that believe who connects (munge, and through it the scheduler) are
+  /// reached by them, and no rule about files holds for that: programs of users have socketpair() only.
+  bool unix_sockets = true;
   auto operator<=>(const Reach&) const = default;
 };
 

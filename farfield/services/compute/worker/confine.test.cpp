@@ -1,8 +1,15 @@
 #include "farfield/services/compute/worker/confine.hpp"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstddef>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -80,6 +87,97 @@ TEST_P(Confined, ProgramsTheyStartAreConfinedToo) {
     // Programs that want to know the system still run.
     EXPECT_EQ(run_command({"sh", "-c", "date > /dev/null && id > /dev/null"}, {}, std::chrono::seconds(60)).exit_code,
               0);
+  });
+}
+
+/// A Unix socket that accepts; with a zero byte first, an abstract one.
+class Listening {
+public:
+  explicit Listening(const std::string& name) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    address_.sun_family = AF_UNIX;
+    name.copy(address_.sun_path, sizeof address_.sun_path - 1);
+    length_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    EXPECT_EQ(::bind(socket_, reinterpret_cast<const sockaddr*>(&address_), length_), 0);
+    EXPECT_EQ(::listen(socket_, 4), 0);
+  }
+  ~Listening() { ::close(socket_); }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+  bool can_be_reached() const {
+    const int client = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (client < 0) return false;
+    const bool good = ::connect(client, reinterpret_cast<const sockaddr*>(&address_), length_) == 0;
+    ::close(client);
+    return good;
+  }
+
+private:
+  int socket_;
+  sockaddr_un address_{};
+  socklen_t length_ = 0;
+};
+
+TEST_P(Confined, ProgramsReachNoDaemonByAUnixSocket) {
+  const std::string path = (folder / "daemon").string();
+  const Listening daemon(path), hidden(std::string("\0farfield-", 10) + std::to_string(::getpid()));
+  EXPECT_TRUE(daemon.can_be_reached() && hidden.can_be_reached());
+  const std::string by_python =
+      "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\nprint('reached')\n";
+  const auto python = [&] { return run_command({"python3", "-c", by_python, path}, {}, std::chrono::seconds(60)); };
+  if (python().out != "reached\n") FARFIELD_SKIP("there is no Python");
+  reach.unix_sockets = false;
+  within([&] {
+    EXPECT_FALSE(daemon.can_be_reached());
+    EXPECT_FALSE(hidden.can_be_reached());
+    EXPECT_NE(python().exit_code, 0) << "nor by what it starts";
+    EXPECT_EQ(::syscall(SYS_io_uring_setup, 1, nullptr), -1);
+    EXPECT_EQ(errno, ENOSYS);
+    // What they talk to each other by, and the network, stay.
+    std::array<int, 2> pair{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()), 0);
+    for (const int end : pair) ::close(end);
+    const int network = ::socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_GE(network, 0);
+    ::close(network);
+    EXPECT_EQ(run_command({"sh", "-c", "id > /dev/null && echo good"}, {}, std::chrono::seconds(60)).out, "good\n");
+  });
+  EXPECT_TRUE(daemon.can_be_reached()) << "the others are as free as before";
+}
+
+TEST_P(Confined, ProgramsSignalTheirOwnAndNobodyElse) {
+  if (GetParam() != ConfinedBy::landlock) FARFIELD_SKIP("only Landlock keeps signals in");
+  if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1U) < 6) FARFIELD_SKIP("only Linux 6.12 and later");
+  const int other = ::fork();
+  if (other == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  within([&] {
+    const auto kill = [&](const std::string& what) {
+      return run_command({"sh", "-c", what}, {}, std::chrono::seconds(60)).exit_code;
+    };
+    EXPECT_NE(kill("kill -0 " + std::to_string(other)), 0);
+    EXPECT_NE(kill("kill -0 " + std::to_string(::getpid())), 0) << "the worker itself";
+    EXPECT_EQ(kill("sleep 100 & kill $!; wait $!; test $? = 143"), 0) << "their own";
+  });
+  EXPECT_EQ(::kill(other, SIGKILL), 0) << "it lives";
+  ::waitpid(other, nullptr, 0);
+}
+
+TEST_P(Confined, MpiProgramsRunWithoutUnixSockets) {
+  if (run_command({"sh", "-c", "command -v mpirun"}, {}, std::chrono::seconds(60)).exit_code != 0)
+    FARFIELD_SKIP("there is no mpirun");
+  reach.unix_sockets = false;
+  within([&] {
+    const std::string own = (folder / "mine").string();
+    // The last line of the program's output: two ranks that know each other.
+    const auto result =
+        run_command({"mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2", "sh", "-c",
+                     "echo $OMPI_COMM_WORLD_RANK of $OMPI_COMM_WORLD_SIZE"},
+                    {{"TMPDIR", own}, {"HOME", own}, {"OMPI_MCA_orte_tmpdir_base", own}}, std::chrono::seconds(60));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.out.find("0 of 2"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("1 of 2"), std::string::npos) << result.out;
   });
 }
 

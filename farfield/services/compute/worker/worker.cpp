@@ -491,6 +491,7 @@ private:
     if (by_ != ConfinedBy::nothing) {
       call.reach.emplace();
       call.reach->read = call.settings->readable;
+      call.reach->unix_sockets = f.kind == FunctionKind::verb;
       // Programs of different users run without an experiment: each sees its own folder.
       const bool alone = a.request.experiment.empty() && f.kind != FunctionKind::verb;
       const std::string group = group_folder(call);
