@@ -22,7 +22,7 @@ struct ReduceOptions {
   std::string out, values, sums, filter, small, stage_times;
   int run = -1;
   bool complete = false, mpi = false, json = false, quiet = false;
-  int builders = 1;
+  int builders = 1, servers = 1;
   Index batch = 1000, block = 3000;
   double patience_s = 60;
 };
@@ -48,6 +48,11 @@ const core::BoundSchema<ReduceOptions>& reduce_schema() {
           {.min = 0, .max = 1e6, .unit = "s", .group = "Events"});
     s.add("mpi", &O::mpi, "run on the ranks that mpirun started", {.group = "Ranks"});
     s.add("builders", &O::builders, "event builders, where there are ranks enough",
+          {.min = 1, .max = 1000, .group = "Ranks"});
+    s.add("servers", &O::servers,
+          "servers, where there are ranks enough; each gathers to a part beside the result, which are made one file in "
+          "the "
+          "end",
           {.min = 1, .max = 1000, .group = "Ranks"});
     s.add("batch", &O::batch, "events given to a worker at once", {.min = 1, .max = 1e6, .group = "Ranks"});
     s.add("block", &O::block, "events given to an event builder at once", {.min = 1, .max = 1e7, .group = "Ranks"});
@@ -80,6 +85,7 @@ events::RunOptions run_options(const ReduceOptions& given) {
   for (const auto& name : between_commas(given.sums))
     options.reduction.sums.push_back(io::xtc2::parse_value_name(name));
   options.builders = given.builders;
+  options.servers = given.servers;
   options.batch_events = given.batch;
   options.index.block_events = given.block;
   options.patience_s = options.fetch.patience_s = given.patience_s;
@@ -109,7 +115,8 @@ int reduce(const Arguments& arguments, const Session& session) {
   const auto communicator = given.mpi ? parallel::make_mpi() : parallel::make_alone();
   // The rank that writes the result speaks of it; an error is told by the rank that has it.
   const auto options = run_options(given);
-  const bool speaks = communicator->rank() == events::plan_roles(communicator->size(), options.builders).server;
+  const bool speaks = communicator->rank() ==
+                      events::plan_roles(communicator->size(), options.builders, options.servers).servers.front();
   Console console({given.json, given.quiet, ::isatty(STDERR_FILENO) == 1, !speaks}, session.clock);
   const double started_s = session.clock.now_s();
   const auto fail = [&](const Error& e) {

@@ -1,7 +1,5 @@
 #include "farfield/pipeline/events/batch.hpp"
 
-#include <algorithm>
-
 namespace farfield::pipeline::events {
 
 namespace {
@@ -113,6 +111,7 @@ void put(MessageWriter& to, const Sums& sums) {
     to.put_text(name);
     put_all(to, sum.shape);
     put_all(to, sum.sum);
+    put_all(to, sum.rest);
     to.put(sum.events);
   }
 }
@@ -123,6 +122,7 @@ Sums get_sums(MessageReader& from) {
     auto& sum = sums[from.get_text()];
     sum.shape = from.get_list<std::uint32_t>();
     sum.sum = from.get_list<double>();
+    sum.rest = from.get_list<double>();
     sum.events = from.get<Index>();
   }
   return sums;
@@ -134,7 +134,10 @@ bool add(ArraySum& to, const ArraySum& from) {
     return true;
   }
   if (to.shape != from.shape || to.sum.size() != from.sum.size()) return false;
-  std::transform(to.sum.begin(), to.sum.end(), from.sum.begin(), to.sum.begin(), std::plus<>());
+  for (std::size_t i = 0; i < to.sum.size(); ++i) {
+    to.add(i, from.sum[i]);
+    to.rest[i] += from.rest[i];
+  }
   to.events += from.events;
   return true;
 }

@@ -67,11 +67,20 @@ struct Rows {
   std::vector<Column> columns;        ///< one per wanted value
 };
 
-/// The sum of an array over events.
+/// The sum of an array over events. It carries twice the bits of a double (the sum, and what rounding took from it), so
+/// that the order of adding, which is that of the ranks, does not show in the double that is stored.
 struct ArraySum {
   std::vector<std::uint32_t> shape;
-  std::vector<double> sum;
+  std::vector<double> sum, rest;
   Index events = 0;
+
+  void add(std::size_t element, double value) {
+    // TwoSum: the rounding error of an addition, exactly (Ogita, Rump and Oishi 2005, doi:10.1137/030601818).
+    double& s = sum[element];
+    const double t = s + value, back = t - s;
+    rest[element] += (s - (t - back)) + (value - back);
+    s = t;
+  }
 };
 /// By "NAME[SEGMENT]".
 using Sums = std::map<std::string, ArraySum>;

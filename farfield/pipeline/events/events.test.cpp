@@ -1,6 +1,7 @@
 // Event building: the join against a plain one, runs of the facility and runs made here, whole and damaged, on any
 // number of ranks.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "farfield/io/xtc2/builder.hpp"
 #include "farfield/math/random.hpp"
 #include "farfield/parallel/threads.hpp"
+#include "farfield/pipeline/events/part_file.hpp"
 #include "farfield/pipeline/events/roles.hpp"
 #include "farfield/pipeline/events/weather.hpp"
 
@@ -209,7 +211,7 @@ struct MadeRun {
                   .detector_type = "gmd",
                   .detector_id = "2",
                   .algorithm = "raw",
-                  .fields = {{"energy", xtc2::FieldType::f64}}};
+                  .fields = {{"energy", xtc2::FieldType::f64}, {"wave", xtc2::FieldType::f32, 1}}};
   std::vector<Bytes> data{2}, index{2};
 
   static std::uint16_t pixel(std::uint32_t event, std::uint32_t i) { return static_cast<std::uint16_t>(event + 3 * i); }
@@ -249,7 +251,11 @@ struct MadeRun {
       put(0, event.finish());
       if (e % 2 != 0) continue;
       DatagramBuilder pulse(at(ns), Transition::l1_accept);
-      const std::vector<NewValue> energy{NewValue::scalar(0.01 * e)};
+      // Of very different sizes and signs: their sum in doubles depends on the order.
+      const std::vector<float> wave{std::ldexp(1.0F + 0.1F * static_cast<float>(e), static_cast<int>(e % 64)),
+                                    e % 4 == 0 ? 1e25F : -1e25F, 0.1F * static_cast<float>(e)};
+      const std::vector<NewValue> energy{NewValue::scalar(0.01 * e),
+                                         NewValue::array(std::span<const float>(wave), {3})};
       pulse.add(gmd, energy);
       put(1, pulse.finish());
     }
@@ -295,14 +301,22 @@ std::vector<T> column(const fs::path& file, const std::string& name) {
 TEST(RolePlan, HasEveryRoleForAnyNumberOfRanks) {
   for (int size = 1; size < 40; ++size)
     for (const int builders : {1, 2, 5, 100}) {
-      const auto plan = plan_roles(size, builders);
-      EXPECT_FALSE(plan.builders.empty() || plan.workers.empty());
-      EXPECT_LE(plan.builders.size(), plan.workers.size());
-      if (size > 3) {
-        EXPECT_EQ(plan.builders.size() + plan.workers.size() + 2, static_cast<std::size_t>(size));
+      for (const int servers : {1, 2, 7}) {
+        const auto plan = plan_roles(size, builders, servers);
+        EXPECT_FALSE(plan.builders.empty() || plan.workers.empty() || plan.servers.empty());
+        EXPECT_LE(plan.builders.size(), plan.workers.size());
+        EXPECT_LE(plan.servers.size(), static_cast<std::size_t>(servers));
+        if (size > 3) {
+          EXPECT_EQ(plan.builders.size() + plan.workers.size() + plan.servers.size() + 1,
+                    static_cast<std::size_t>(size));
+        }
+        if (size >= 3 + servers) {
+          EXPECT_EQ(plan.servers.size(), static_cast<std::size_t>(servers));
+        }
       }
     }
-  EXPECT_THROW(plan_roles(0, 1), core::Error);
+  EXPECT_THROW(plan_roles(0, 1, 1), core::Error);
+  EXPECT_THROW(plan_roles(4, 1, 0), core::Error);
 }
 
 TEST(Reduce, IsTheSameOnAnyNumberOfRanks) {
@@ -353,6 +367,38 @@ TEST(Reduce, IsTheSameOnAnyNumberOfRanks) {
   const auto times = read_stage_times(folder.path / "stage_times.rank00000");
   const auto weather = summarise({times});
   EXPECT_EQ(weather.workers.at(0).frames, MadeRun::kEvents);
+}
+
+TEST(Reduce, TheResultHasTheSameBitsOnAnyNumberOfRanksAndServers) {
+  const Folder folder;
+  MadeRun().write(folder.path);
+  auto options = made_options();
+  options.reduction.sums.push_back(xtc2::parse_value_name("gmd.raw.wave"));
+  const auto out = folder.path / "out.h5";
+  std::vector<std::byte> first;
+  for (const auto& [ranks, builders, servers] :
+       {std::array{1, 1, 1}, {2, 1, 1}, {4, 1, 1}, {5, 1, 2}, {7, 1, 1}, {7, 2, 2}, {7, 1, 3}, {9, 2, 4}}) {
+    SCOPED_TRACE(fmt::format("{} ranks, {} builders, {} servers", ranks, builders, servers));
+    options.builders = builders;
+    options.servers = servers;
+    const auto totals = reduce(folder.path, options, out, ranks);
+    EXPECT_EQ(totals.processed, MadeRun::kEvents) << to_json(totals);
+    const auto bytes = io::read_file(out, 1 << 24);
+    if (first.empty()) first = bytes;
+    EXPECT_TRUE(bytes == first);
+    for (int s = 0; s < servers; ++s) EXPECT_FALSE(fs::exists(part_path(out, static_cast<std::size_t>(s))));
+  }
+}
+
+TEST(Reduce, ARunThatFailsLeavesNeitherResultNorParts) {
+  const Folder folder;
+  MadeRun().write(folder.path);
+  auto options = made_options();
+  options.servers = 2;
+  options.reduction.values.push_back(options.reduction.values.front());  // the same column twice cannot be made
+  EXPECT_THROW(reduce(folder.path, options, folder.path / "out.h5", 6), core::Error);
+  for (const auto& entry : fs::directory_iterator(folder.path))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("out.h5")) << entry.path();
 }
 
 TEST(Reduce, AFilterOnSmallDataKeepsFromFetching) {

@@ -32,7 +32,7 @@ void add_array(ArraySum& to, const Value& value) {
     if constexpr (std::is_arithmetic_v<T>) {
       const std::byte* from = value.bytes.data();
       for (std::size_t i = 0; i < to.sum.size(); ++i)
-        to.sum[i] += static_cast<double>(xtc2::load<T>(from + i * sizeof(T)));
+        to.add(i, static_cast<double>(xtc2::load<T>(from + i * sizeof(T))));
     }
   });
   ++to.events;
@@ -188,6 +188,7 @@ Rows Reduction::take(const Batch& batch, std::vector<EventNote>& notes) {
         if (sum.events == 0) {
           sum.shape.assign(value.shape.begin(), value.shape.begin() + value.field->rank);
           sum.sum.assign(value.bytes.size() / static_cast<std::size_t>(xtc2::item_size(value.field->type)), 0);
+          sum.rest.assign(sum.sum.size(), 0);
         }
         add_array(sum, value);
       }

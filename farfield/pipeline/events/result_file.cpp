@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -110,7 +111,9 @@ void ResultFile::commit(const Sums& sums, const EventTotals& totals) {
   hdf5_->make_group("/sums");
   for (const auto& [name, sum] : sums) {
     core::AnyArray array(DType::f64, {sum.shape.begin(), sum.shape.end()});
-    if (!sum.sum.empty()) std::memcpy(array.data(), sum.sum.data(), sum.sum.size() * sizeof(double));
+    auto* out = static_cast<double*>(array.data());
+    for (std::size_t i = 0; i < sum.sum.size(); ++i)
+      out[i] = std::isfinite(sum.sum[i]) ? sum.sum[i] + sum.rest[i] : sum.sum[i];  // infinite: the rest is none
     hdf5_->write("/sums/" + name, array);
     hdf5_->set_attribute("/sums/" + name, "events", static_cast<double>(sum.events));
   }

@@ -13,6 +13,7 @@
 
 #include "farfield/parallel/mailbox.hpp"
 #include "farfield/pipeline/events/event_builder.hpp"
+#include "farfield/pipeline/events/part_file.hpp"
 #include "farfield/pipeline/stage_times.hpp"
 
 namespace farfield::pipeline::events {
@@ -33,7 +34,8 @@ enum class Tag : std::uint8_t {
   end_of_batches,
   rows,
   taken,
-  done
+  done,
+  part
 };
 
 /// What a role needs of the rank that it runs on.
@@ -223,11 +225,11 @@ private:
 
 class WorkerRole {
 public:
-  WorkerRole(const RunOptions& options, std::vector<fs::path> data, int rank, int builder, int server, Post post,
-             const core::Clock& clock, std::stop_token stop)
+  WorkerRole(const RunOptions& options, std::vector<fs::path> data, int rank, int builder, std::vector<int> servers,
+             Post post, const core::Clock& clock, std::stop_token stop)
       : reduction_(options.reduction, std::move(data), options.fetch, clock, std::move(stop)),
         builder_(builder),
-        server_(server),
+        servers_(std::move(servers)),
         post_(post),
         clock_(clock) {
     if (!options.stage_times.empty()) {
@@ -248,7 +250,7 @@ public:
     const double reduced_s = clock_.now_s();
     auto out = message(Tag::rows);
     put(out, rows);
-    post_.send(server_, std::move(out));
+    post_.send(servers_[rows.number.block % servers_.size()], std::move(out));
     ++unwritten_;
     if (times_ && !notes_.empty()) {
       const auto frame = [](const EventNote& note) { return static_cast<model::FrameId>(note.time); };
@@ -271,7 +273,8 @@ public:
     auto out = message(Tag::done);
     put(out, get_reasons(from));
     put(out, reduction_.sums());
-    post_.send(server_, std::move(out));
+    post_.send(servers_.front(), std::move(out));
+    for (std::size_t s = 1; s < servers_.size(); ++s) post_.send(servers_[s], message(Tag::done));
     if (times_) times_->commit();
   }
   bool finished() const { return ended_ && unwritten_ == 0; }
@@ -286,40 +289,64 @@ private:
   Reduction reduction_;
   std::optional<StageTimesWriter> times_;
   std::vector<EventNote> notes_;
-  int builder_, server_, unwritten_ = 0;
+  int builder_, unwritten_ = 0;
+  std::vector<int> servers_;
   Post post_;
   const core::Clock& clock_;
   bool asked_ = false, ended_ = false;
 };
 
+/// Server number `place`: of N servers it has the blocks place, place + N, place + 2 N ...
 class ServerRole {
 public:
-  ServerRole(const RunOptions& options, const fs::path& out, std::size_t workers, Post post)
-      : file_(out, names(options)), workers_(workers), post_(post) {}
+  ServerRole(const RunOptions& options, const fs::path& out, std::size_t place, std::vector<int> servers,
+             std::size_t workers, Post post)
+      : out_(out), place_(place), servers_(std::move(servers)), workers_(workers), post_(post) {
+    if (place_ == 0) file_.emplace(out, names(options));
+    if (servers_.size() > 1) part_.emplace(part_path(out, place));
+  }
+  ServerRole(const ServerRole&) = delete;
+  ServerRole& operator=(const ServerRole&) = delete;
+  ~ServerRole() {
+    std::error_code ignored;
+    if (place_ == 0 && part_)
+      for (std::size_t s = 0; s < servers_.size(); ++s) fs::remove(part_path(out_, s), ignored);
+  }
 
   void take_rows(int from, MessageReader& in) {
     auto rows = get_rows(in);
     const auto number = rows.number;
     waiting_.emplace(number, std::pair(from, std::move(rows)));
     for (auto first = waiting_.begin(); first != waiting_.end() && is_next(first->first); first = waiting_.begin()) {
-      write(first->second.second);
+      if (part_) part_->append(first->second.second);
+      else write(first->second.second);
       post_.send(first->second.first, message(Tag::taken));
       last_ = first->first;
       waiting_.erase(first);
     }
   }
+  /// A worker has sent all. The first server has its sums and the faults of the indices.
   void done(MessageReader& in) {
-    for (const auto& [reason, count] : get_reasons(in)) totals_.index_faults[reason] += count;
-    for (const auto& [name, sum] : get_sums(in))
-      if (!add(sums_[name], sum))
-        throw Error(ErrorCode::conflict,
-                    fmt::format("{} has another shape on another worker: it cannot be summed", name));
+    if (place_ == 0) {
+      for (const auto& [reason, count] : get_reasons(in)) totals_.index_faults[reason] += count;
+      for (const auto& [name, sum] : get_sums(in))
+        if (!add(sums_[name], sum))
+          throw Error(ErrorCode::conflict,
+                      fmt::format("{} has another shape on another worker: it cannot be summed", name));
+    }
     if (++done_ < workers_) return;
     if (!waiting_.empty())
       throw Error(ErrorCode::internal, fmt::format("{} batches wait for one that nobody has", waiting_.size()));
-    file_.commit(sums_, totals_);
+    if (part_) part_->hand_over();
+    if (place_ > 0) post_.send(servers_.front(), message(Tag::part));
+    else end_if_all_is_there();
   }
-  bool finished() const { return done_ == workers_; }
+  /// Another server has handed its part over.
+  void part() {
+    ++parts_;
+    end_if_all_is_there();
+  }
+  bool finished() const { return place_ == 0 ? ended_ : done_ == workers_; }
   const EventTotals& totals() const { return totals_; }
 
 private:
@@ -329,25 +356,48 @@ private:
     return out;
   }
   bool is_next(const BatchNumber& number) const {
-    if (!last_) return number.block == 0 && number.part == 0;
+    if (!last_) return number.block == place_ && number.part == 0;
     return last_->part + 1 < last_->parts ? number.block == last_->block && number.part == last_->part + 1
-                                          : number.block == last_->block + 1 && number.part == 0;
+                                          : number.block == last_->block + servers_.size() && number.part == 0;
   }
   void write(const Rows& rows) {
-    file_.append(rows);
+    file_->append(rows);
     totals_.joined += rows.joined;
     totals_.processed += static_cast<Index>(rows.times.size());
     totals_.damaged += rows.damaged;
     for (const auto& [reason, count] : rows.rejected) totals_.rejected[reason] += count;
     for (const auto& [reason, count] : rows.bad) totals_.bad[reason] += count;
   }
+  // Blocks in their order, which is that of time.
+  void merge_parts() {
+    std::deque<PartReader> parts;
+    for (std::size_t s = 0; s < servers_.size(); ++s) parts.emplace_back(part_path(out_, s));
+    for (std::uint64_t block = 0;; ++block) {
+      auto& part = parts[block % parts.size()];
+      if (!part.head()) break;
+      for (; part.head() && part.head()->number.block == block; part.next()) write(*part.head());
+    }
+    for (const auto& part : parts)
+      if (part.head()) throw Error(ErrorCode::internal, "a part has blocks that no other part leads to");
+  }
+  void end_if_all_is_there() {
+    if (done_ < workers_ || parts_ + 1 < servers_.size()) return;
+    if (part_) merge_parts();
+    file_->commit(sums_, totals_);
+    ended_ = true;
+  }
 
-  ResultFile file_;
+  fs::path out_;
+  std::size_t place_;
+  std::vector<int> servers_;
+  std::optional<ResultFile> file_;   // the first server's
+  std::optional<PartWriter> part_;   // where there are several
   Sums sums_;
   EventTotals totals_;
   std::map<BatchNumber, std::pair<int, Rows>> waiting_;
   std::optional<BatchNumber> last_;
-  std::size_t workers_, done_ = 0;
+  std::size_t workers_, done_ = 0, parts_ = 0;
+  bool ended_ = false;
   Post post_;
 };
 
@@ -376,16 +426,18 @@ std::vector<IndexSource> open_sources(const xtc2::RunFiles& files, const std::ve
 
 }  // namespace
 
-RolePlan plan_roles(int size, int builders) {
-  if (size < 1 || builders < 1)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{} ranks with {} event builders; both must be >= 1", size, builders));
-  if (size == 1) return {0, 0, {0}, {0}};
-  if (size == 2) return {0, 0, {0}, {1}};
-  if (size == 3) return {0, 0, {1}, {2}};
-  RolePlan plan{0, size - 1, {}, {}};
-  const int building = std::min(builders, size - 3);
-  for (int rank = 1; rank < size - 1; ++rank) (rank <= building ? plan.builders : plan.workers).push_back(rank);
+RolePlan plan_roles(int size, int builders, int servers) {
+  if (size < 1 || builders < 1 || servers < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} ranks with {} event builders and {} servers; all must be "
+                                                         ">= 1",
+                                                         size, builders, servers));
+  if (size == 1) return {0, {0}, {0}, {0}};
+  if (size == 2) return {0, {0}, {1}, {0}};
+  if (size == 3) return {0, {1}, {2}, {0}};
+  RolePlan plan;
+  const int serving = std::min(servers, size - 3), building = std::min(builders, size - 2 - serving);
+  for (int rank = 1; rank < size; ++rank)
+    (rank <= building ? plan.builders : rank < size - serving ? plan.workers : plan.servers).push_back(rank);
   // A builder without a worker would keep its blocks.
   while (plan.builders.size() > plan.workers.size()) {
     plan.workers.insert(plan.workers.begin(), plan.builders.back());
@@ -398,7 +450,7 @@ std::optional<EventTotals> reduce_run(const xtc2::RunFiles& files, const RunOpti
                                       parallel::Communicator& communicator, const core::Clock& clock,
                                       std::stop_token stop) {
   const int rank = communicator.rank();
-  const RolePlan plan = plan_roles(communicator.size(), options.builders);
+  const RolePlan plan = plan_roles(communicator.size(), options.builders, options.servers);
   Post post{parallel::mailbox(communicator)};
   std::vector<fs::path> data;
   for (const auto& stream : files.streams) data.push_back(stream.data);
@@ -410,9 +462,10 @@ std::optional<EventTotals> reduce_run(const xtc2::RunFiles& files, const RunOpti
   std::optional<ServerRole> server;
   if (rank == plan.reader)
     reader.emplace(open_sources(files, options.small_detectors), options, plan.builders, post, clock);
-  if (rank == plan.server) server.emplace(options, out, plan.workers.size(), post);
+  for (std::size_t s = 0; s < plan.servers.size(); ++s)
+    if (rank == plan.servers[s]) server.emplace(options, out, s, plan.servers, plan.workers.size(), post);
   for (std::size_t w = 0; w < plan.workers.size(); ++w)
-    if (rank == plan.workers[w]) worker.emplace(options, data, rank, builder_of(w), plan.server, post, clock, stop);
+    if (rank == plan.workers[w]) worker.emplace(options, data, rank, builder_of(w), plan.servers, post, clock, stop);
   if (std::find(plan.builders.begin(), plan.builders.end(), rank) != plan.builders.end()) {
     std::vector<int> mine;
     for (std::size_t w = 0; w < plan.workers.size(); ++w)
@@ -449,10 +502,11 @@ std::optional<EventTotals> reduce_run(const xtc2::RunFiles& files, const RunOpti
       case Tag::rows: server.value().take_rows(mail->from, in); break;
       case Tag::taken: worker.value().taken(); break;
       case Tag::done: server.value().done(in); break;
+      case Tag::part: server.value().part(); break;
     }
   }
   post.box.flush();
-  if (!server) return std::nullopt;
+  if (rank != plan.servers.front()) return std::nullopt;
   return server->totals();
 }
 
