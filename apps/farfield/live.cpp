@@ -178,7 +178,7 @@ private:
     }
     stream::SocketFeed feed(net::ZmqKind::pull, options_.source);
     stream::dectris::SeriesReceiver receiver(feed, {.channel = options_.channel,
-                                                    .pool = &reading_pool,
+                                                    .threads = reading_pool.size(),
                                                     .batch_bytes = core::Index{16} << 20,
                                                     .silence_s = options_.silence_s});
     console_.note(fmt::format("waiting for a series from {}", feed.name()));

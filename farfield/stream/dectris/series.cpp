@@ -7,8 +7,10 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <utility>
 
 #include "farfield/core/log.hpp"
+#include "farfield/stream/dectris/unpacking.hpp"
 
 namespace farfield::stream::dectris {
 
@@ -20,6 +22,11 @@ namespace {
 
 /// How long next() waits before it shows that it is alive.
 constexpr milliseconds kHeartbeat{20};
+/// How long it waits for more while images are being unpacked.
+constexpr milliseconds kGlance{1};
+/// Small images are unpacked in groups of about this size: handing one over costs as much as unpacking 10 kB.
+constexpr Index kGroupBytes = Index{1} << 20;
+constexpr Index kMostBadAtOnce = 1000;
 constexpr std::size_t kSeriesRemembered = 64, kDamagedRemembered = 1000;
 
 std::string text_of(const Envelope& envelope) {
@@ -52,44 +59,19 @@ std::string_view name(SeriesState state) {
   return "";
 }
 
-/// Memory of batches, used again and again: fresh pages cost more than unpacking into them.
-class SeriesReceiver::Buffers : public std::enable_shared_from_this<Buffers> {
-public:
-  std::shared_ptr<std::byte> get(Index bytes) {
-    core::Array<std::byte, 1> memory;
-    {
-      const std::lock_guard lock(mutex_);
-      for (auto& spare : spare_)
-        if (spare.size() >= bytes) {
-          memory = std::move(spare);
-          spare = std::move(spare_.back());
-          spare_.pop_back();
-          break;
-        }
-    }
-    if (memory.size() < bytes) memory = core::Array<std::byte, 1>({bytes});
-    auto held = std::make_shared<core::Array<std::byte, 1>>(std::move(memory));
-    std::byte* data = held->data();
-    return {data, [held, self = weak_from_this()](std::byte*) mutable {
-              if (const auto pool = self.lock()) pool->give_back(std::move(*held));
-            }};
-  }
-
-private:
-  void give_back(core::Array<std::byte, 1> memory) {
-    constexpr std::size_t kSpare = 4;
-    const std::lock_guard lock(mutex_);
-    if (spare_.size() < kSpare) spare_.push_back(std::move(memory));
-  }
-  std::mutex mutex_;
-  std::vector<core::Array<std::byte, 1>> spare_;
+/// Images that are unpacked together, and the messages that hold them.
+struct Series::Group final : UnpackingGroup {
+  std::vector<Held> images;
+  std::shared_ptr<std::byte> memory;
+  Index bytes = 0;
 };
 
 SeriesReceiver::SeriesReceiver(Feed& feed, SeriesOptions options)
     : feed_(feed),
       options_(std::move(options)),
       clock_(options_.clock != nullptr ? *options_.clock : static_cast<const core::Clock&>(steady_)),
-      buffers_(std::make_shared<Buffers>()) {
+      buffers_(std::make_shared<Buffers>(static_cast<std::size_t>(std::max(0, options_.threads)) * 2 + 4)),
+      unpacker_(std::make_unique<Unpacker>(options_.threads)) {
   if (options_.batch_bytes < 1)
     throw Error(ErrorCode::invalid_argument, fmt::format("batch of {} bytes must be at least 1", options_.batch_bytes));
 }
@@ -304,30 +286,47 @@ bool Series::take(Held held, std::vector<Held>& images, model::FrameBatch& batch
   return false;
 }
 
-bool Series::next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& hand_out) {
-  if (state_ != SeriesState::running) return false;
-  std::vector<Held> images;
-  model::FrameBatch batch;
+FeedOutcome Series::receive(std::stop_token stop, model::FrameBatch& batch) {
+  auto& unpacker = *receiver_.unpacker_;
   const auto& d = acquisition_.detector;
   const Index frame_bytes = d.ny * d.nx * core::item_size(d.dtype);
-  const Index most = std::max<Index>(1, receiver_.options_.batch_bytes / frame_bytes);
-  Held held;
-  FeedOutcome outcome = FeedOutcome::message;
-  while (std::ssize(images) + std::ssize(batch.bad) < most) {
-    outcome = receiver_.receive(held, images.empty() ? kHeartbeat : milliseconds(0), stop);
+  const Index most = std::max(receiver_.options_.batch_bytes, 2 * unpacker.threads() * frame_bytes);
+  const auto first_is_done = [&] { return !unpacking_.empty() && unpacker.done(*unpacking_.front()); };
+  std::vector<Held> images;
+  const auto room = [&] { return unpacking_bytes_ + (std::ssize(images) + 1) * frame_bytes <= most; };
+  auto outcome = FeedOutcome::message;
+  while (!first_is_done() && std::ssize(batch.bad) < kMostBadAtOnce && room()) {
+    const bool empty = images.empty() && batch.bad.empty();
+    Held held;
+    outcome = receiver_.receive(held, !empty ? milliseconds(0) : unpacking_.empty() ? kHeartbeat : kGlance, stop);
+    if (outcome == FeedOutcome::timeout && empty && !unpacking_.empty()) continue;
     if (outcome != FeedOutcome::message || !take(std::move(held), images, batch)) break;
+    if (std::ssize(images) * frame_bytes >= kGroupBytes) begin_unpacking(std::exchange(images, {}));
   }
-  unpack(images, batch);
-  hand_out(batch);
-  if (state_ != SeriesState::running) return false;
+  begin_unpacking(std::move(images));
+  return outcome;
+}
 
-  if (outcome == FeedOutcome::stopped) finish(SeriesState::stopped);
-  else if (outcome == FeedOutcome::ended) finish(ended_s_ ? SeriesState::complete : SeriesState::silent);
-  else if (ended_s_ &&
-           (all_seen() || (outcome == FeedOutcome::timeout && now_s() - *ended_s_ >= receiver_.options_.late_s)))
+bool Series::next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& hand_out) {
+  if (state_ != SeriesState::running) return false;
+  model::FrameBatch batch;
+  const auto outcome = receive(stop, batch);
+  if (state_ != SeriesState::running) {
+    // A message said so.
+  } else if (outcome == FeedOutcome::stopped) {
+    finish(SeriesState::stopped);
+  } else if (outcome == FeedOutcome::ended) {
+    finish(ended_s_ ? SeriesState::complete : SeriesState::silent);
+  } else if (ended_s_ &&
+             (all_seen() || (outcome == FeedOutcome::timeout && now_s() - *ended_s_ >= receiver_.options_.late_s))) {
     finish(SeriesState::complete);
-  else if (!ended_s_ && outcome == FeedOutcome::timeout && now_s() - last_message_s_ >= receiver_.options_.silence_s)
+  } else if (!ended_s_ && outcome == FeedOutcome::timeout &&
+             now_s() - last_message_s_ >= receiver_.options_.silence_s) {
     finish(SeriesState::silent);
+  }
+  // Where there is no room for more, the oldest must be waited for; at the end all are.
+  collect(outcome == FeedOutcome::message && batch.bad.empty(), batch);
+  hand_out(batch);
   return state_ == SeriesState::running;
 }
 
@@ -338,44 +337,63 @@ std::shared_ptr<const void> Series::owner_of(const Held& held) {
                                                                                                held.message.storage);
 }
 
-void Series::unpack(const std::vector<Held>& images, model::FrameBatch& batch) {
+void Series::begin_unpacking(std::vector<Held> images) {
   if (images.empty()) return;
   const auto& d = acquisition_.detector;
-  const Index frame_bytes = d.ny * d.nx * core::item_size(d.dtype);
-  const Index stride = (frame_bytes + 63) / 64 * 64;
-  const auto memory = receiver_.buffers_->get(stride * std::ssize(images));
-  std::vector<std::string> wrong(images.size());
-  const auto one = [&](Index i, int) {
-    const auto& image = std::get<SeriesImage>(images[static_cast<std::size_t>(i)].message.content);
-    auto& reason = wrong[static_cast<std::size_t>(i)];
-    const auto* pixels = pixels_of(image);
+  const Index stride = (d.ny * d.nx * core::item_size(d.dtype) + 63) / 64 * 64;
+  auto group = std::make_shared<Group>();
+  group->images = std::move(images);
+  group->bytes = stride * std::ssize(group->images);
+  group->memory = receiver_.buffers_->get(group->bytes);
+  std::byte* out = group->memory.get();
+  for (const auto& held : group->images) {
+    const auto* pixels = pixels_of(std::get<SeriesImage>(held.message.content));
+    Unpacking one{pixels, out};
     if (pixels == nullptr) {
-      reason = fmt::format("no channel \"{}\"", channel_);
+      one.wrong = fmt::format("no channel \"{}\"", channel_);
     } else if (pixels->ny != d.ny || pixels->nx != d.nx || pixels->dtype != d.dtype) {
-      reason = fmt::format("frame of {} x {} pixels of {} instead of {} x {} of {}", pixels->ny, pixels->nx,
-                           core::name(pixels->dtype), d.ny, d.nx, core::name(d.dtype));
-    } else if (const auto done = dectris::unpack(
-                   *pixels, std::span(memory.get() + i * stride, static_cast<std::size_t>(frame_bytes)));
-               !done) {
-      reason = done.error().what();
+      one.pixels = nullptr;
+      one.wrong = fmt::format("frame of {} x {} pixels of {} instead of {} x {} of {}", pixels->ny, pixels->nx,
+                              core::name(pixels->dtype), d.ny, d.nx, core::name(d.dtype));
     }
-  };
-  if (receiver_.options_.pool != nullptr && images.size() > 1)
-    receiver_.options_.pool->for_each(std::ssize(images), one);
-  else
-    for (Index i = 0; i < std::ssize(images); ++i) one(i, 0);
+    group->work.push_back(std::move(one));
+    out += stride;
+  }
+  unpacking_bytes_ += group->bytes;
+  unpacking_.push_back(group);
+  receiver_.unpacker_->begin(std::move(group));
+}
 
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const auto& image = std::get<SeriesImage>(images[i].message.content);
-    if (!wrong[i].empty()) {
-      batch.bad.emplace_back(image.frame, wrong[i]);
+void Series::collect(bool wait, model::FrameBatch& batch) {
+  const bool all = state_ != SeriesState::running;
+  std::vector<std::shared_ptr<std::byte>> memory;
+  for (; !unpacking_.empty(); unpacking_.pop_front()) {
+    const auto& group = *unpacking_.front();
+    if (!receiver_.unpacker_->done(group)) {
+      if (!all && !(wait && memory.empty())) break;
+      receiver_.unpacker_->wait(group);
+    }
+    hand_over(group, batch);
+    unpacking_bytes_ -= group.bytes;
+    memory.push_back(group.memory);
+  }
+  if (memory.size() == 1) batch.keep = memory.front();
+  else if (!memory.empty()) batch.keep = std::make_shared<decltype(memory)>(std::move(memory));
+}
+
+void Series::hand_over(const Group& group, model::FrameBatch& batch) const {
+  const auto& d = acquisition_.detector;
+  for (std::size_t i = 0; i < group.images.size(); ++i) {
+    const auto& image = std::get<SeriesImage>(group.images[i].message.content);
+    const auto& [pixels, out, wrong] = group.work[i];
+    if (!wrong.empty()) {
+      batch.bad.emplace_back(image.frame, wrong);
       continue;
     }
-    if (receiver_.options_.tap) receiver_.options_.tap(image.frame, *pixels_of(image), owner_of(images[i]));
-    batch.frames.push_back({image.frame, {d.dtype, memory.get() + static_cast<Index>(i) * stride, d.ny, d.nx, d.nx}});
+    if (receiver_.options_.tap) receiver_.options_.tap(image.frame, *pixels, owner_of(group.images[i]));
+    batch.frames.push_back({image.frame, {d.dtype, out, d.ny, d.nx, d.nx}});
     if (!image.values.empty()) batch.values.emplace_back(image.frame, image.values);
   }
-  batch.keep = memory;
 }
 
 }  // namespace farfield::stream::dectris

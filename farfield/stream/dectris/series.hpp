@@ -10,7 +10,6 @@
 #include <string>
 
 #include "farfield/core/clock.hpp"
-#include "farfield/core/thread_pool.hpp"
 #include "farfield/model/frame_source.hpp"
 #include "farfield/stream/dectris/message.hpp"
 #include "farfield/stream/feed.hpp"
@@ -20,8 +19,9 @@ namespace farfield::stream::dectris {
 
 struct SeriesOptions {
   std::string channel{};             ///< which threshold's images; "": the first
-  core::ThreadPool* pool = nullptr;  ///< unpacks images in parallel; null: on the calling thread
-  Index batch_bytes = Index{64} << 20;  ///< most bytes of unpacked images handed out at once (at least one image is)
+  int threads = 1;  ///< that unpack images while others are received; 1: the calling thread unpacks
+  /// Most bytes of images that are being unpacked and handed out at once; at least two images for each thread are.
+  Index batch_bytes = Index{64} << 20;
   const core::Clock* clock = nullptr;   ///< null: the steady clock
   double silence_s = 60;  ///< a series that nothing came of for so long is over
   double late_s = 1;      ///< images that are still missing may come this long after the end
@@ -41,7 +41,9 @@ struct ReceiverCounts {
   std::string last_unreadable{};  ///< why
 };
 
+class Buffers;
 class SeriesReceiver;
+class Unpacker;
 
 /// One series. Frames that could not be read are in FrameBatch::bad; duplicates are handed on as they come.
 class Series final : public model::FrameSource {
@@ -62,9 +64,15 @@ private:
       : receiver_(receiver), id_(std::move(id)), start_text_(std::move(start_text)) {}
   /// What is known of the scan. Throws as SeriesReceiver::next().
   void adopt(SeriesStart start, const SeriesImage& first);
+  struct Group;
   /// Takes a message; false where the series is over with it, or by what follows.
   bool take(Held held, std::vector<Held>& images, model::FrameBatch& batch);
-  void unpack(const std::vector<Held>& images, model::FrameBatch& batch);
+  /// Takes messages while there are some and room for them.
+  FeedOutcome receive(std::stop_token stop, model::FrameBatch& batch);
+  void begin_unpacking(std::vector<Held> images);
+  /// The images of the oldest groups that are done; waits for the first of them where `wait`.
+  void collect(bool wait, model::FrameBatch& batch);
+  void hand_over(const Group& group, model::FrameBatch& batch) const;
   const PackedPixels* pixels_of(const SeriesImage& image) const;
   static std::shared_ptr<const void> owner_of(const Held& held);
   bool all_seen() const;
@@ -78,6 +86,8 @@ private:
   model::Acquisition acquisition_;
   SeriesState state_ = SeriesState::running;
   IdSet seen_;
+  std::deque<std::shared_ptr<Group>> unpacking_;  ///< in the order in which they came
+  Index unpacking_bytes_ = 0;
   double last_message_s_ = 0;
   std::optional<double> ended_s_;
 };
@@ -98,7 +108,6 @@ public:
 
 private:
   friend class Series;
-  class Buffers;
   using Held = Series::Held;
   /// The next message that can be read.
   FeedOutcome receive(Held& held, std::chrono::milliseconds limit, std::stop_token stop);
@@ -114,6 +123,7 @@ private:
   mutable std::mutex counting_;
   ReceiverCounts counts_;
   std::shared_ptr<Buffers> buffers_;
+  std::unique_ptr<Unpacker> unpacker_;
 };
 
 }  // namespace farfield::stream::dectris

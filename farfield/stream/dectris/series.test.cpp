@@ -23,13 +23,13 @@ class Conformance : public ::testing::TestWithParam<Case> {};
 TEST_P(Conformance, WhatIsSentArrives) {
   const auto expected = scan(GetParam().type, 5);
   const auto sent = messages(expected, {GetParam().protocol, GetParam().compression});
-  core::ThreadPool pool(2);
   const Index frame = static_cast<Index>(expected.frames.at(0).size());
-  for (const Index batch : {Index{1}, 2 * frame, Index{64} << 20})
+  for (const auto& [how_many, bytes] :
+       std::initializer_list<std::pair<int, Index>>{{1, 1}, {2, 1}, {2, 2 * frame}, {3, Index{64} << 20}})
     EXPECT_EQ(fmt::format("{}", fmt::join(model::check_source(
                                               [&] {
                                                 return std::make_unique<FedSeries>(
-                                                    sent, SeriesOptions{.pool = &pool, .batch_bytes = batch});
+                                                    sent, SeriesOptions{.threads = how_many, .batch_bytes = bytes});
                                               },
                                               expected),
                                           "\n")),
