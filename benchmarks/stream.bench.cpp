@@ -141,7 +141,7 @@ Took whole(const Messages& messages, int threads) {
   Sender sender(messages);
   return time_of([&] {
     stream::SocketFeed feed(net::ZmqKind::pull, sender.endpoint(), {.high_water_mark = 16});
-    stream::dectris::SeriesReceiver receiver(feed, {.threads = threads, .batch_bytes = Index{32} << 20});
+    stream::dectris::SeriesReceiver receiver(feed, {.threads = threads, .batch_bytes = Index{1} << 20});
     const auto source = receiver.next({});
     Nothing nothing;
     pipeline::FrameAccount account(kFrames);

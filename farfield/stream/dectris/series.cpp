@@ -290,7 +290,7 @@ FeedOutcome Series::receive(std::stop_token stop, model::FrameBatch& batch) {
   auto& unpacker = *receiver_.unpacker_;
   const auto& d = acquisition_.detector;
   const Index frame_bytes = d.ny * d.nx * core::item_size(d.dtype);
-  const Index most = std::max(receiver_.options_.batch_bytes, 2 * unpacker.threads() * frame_bytes);
+  const Index most = std::max(receiver_.options_.batch_bytes, (unpacker.threads() + 1) * frame_bytes);
   const auto first_is_done = [&] { return !unpacking_.empty() && unpacker.done(*unpacking_.front()); };
   std::vector<Held> images;
   const auto room = [&] { return unpacking_bytes_ + (std::ssize(images) + 1) * frame_bytes <= most; };

@@ -20,7 +20,8 @@ namespace farfield::stream::dectris {
 struct SeriesOptions {
   std::string channel{};             ///< which threshold's images; "": the first
   int threads = 1;  ///< that unpack images while others are received; 1: the calling thread unpacks
-  /// Most bytes of images that are being unpacked and handed out at once; at least two images for each thread are.
+  /// Most bytes of images that are being unpacked and handed out at once; at least one image for each thread and one
+  /// more are.
   Index batch_bytes = Index{64} << 20;
   const core::Clock* clock = nullptr;   ///< null: the steady clock
   double silence_s = 60;  ///< a series that nothing came of for so long is over
