@@ -149,10 +149,14 @@ struct Agent::State {
 
   void listen(const AgentOptions& o) {
     net::Router router;
-    transfer::add_agent_routes(router, transfer::exported_folders(exports_of(o)), [this](auto&&... asked) {
-      if (!authorise_ready.load()) throw Error(ErrorCode::unavailable, "this agent is not ready yet");
-      authorise(std::forward<decltype(asked)>(asked)...);
-    });
+    transfer::add_agent_routes(
+        router, transfer::exported_folders(exports_of(o)),
+        [this](auto&&... asked) {
+          if (!authorise_ready.load()) throw Error(ErrorCode::unavailable, "this agent is not ready yet");
+          authorise(std::forward<decltype(asked)>(asked)...);
+        },
+        // Asked after that, and so when the verifier is there.
+        [this](auto&&... asked) { transfer::token_may_fetch (*verifier)(std::forward<decltype(asked)>(asked)...); });
     server = std::make_unique<net::Server>(net::ServerOptions{.address = o.address,
                                                               .port = static_cast<std::uint16_t>(o.port),
                                                               .tls = tls,

@@ -106,7 +106,13 @@ core::Result<void> Verifier::set_keys(std::string_view jwks) {
   return {};
 }
 
-core::Result<Claims> Verifier::verify(std::string_view token) const {
+core::Result<Claims> Verifier::verify(std::string_view token) const { return verify_for_any(token, rules_.audiences); }
+
+core::Result<Claims> Verifier::verify_for(std::string_view token, const std::string& audience) const {
+  return verify_for_any(token, {audience});
+}
+
+core::Result<Claims> Verifier::verify_for_any(std::string_view token, const std::vector<std::string>& audiences) const {
   std::shared_ptr<const PublicKeys> keys;
   {
     const std::lock_guard lock(mutex_);
@@ -121,8 +127,8 @@ core::Result<Claims> Verifier::verify(std::string_view token) const {
   out.issuer = text(claims, "iss");
   if (out.issuer != rules_.issuer) return refuse("the token is from another issuer");
   const auto ours = [&](const json& value) {
-    return value.is_string() && std::find(rules_.audiences.begin(), rules_.audiences.end(),
-                                          value.get_ref<const std::string&>()) != rules_.audiences.end();
+    return value.is_string() &&
+           std::find(audiences.begin(), audiences.end(), value.get_ref<const std::string&>()) != audiences.end();
   };
   const auto audience = claims.find("aud");
   if (audience == claims.end()) return refuse("the token names no audience");

@@ -75,10 +75,14 @@ public:
   core::Result<void> set_keys(std::string_view jwks);
   /// The claims of a good token; `unauthenticated` says what is wrong with it, never the token itself.
   core::Result<Claims> verify(std::string_view token) const;
+  /// The same of a token for `audience` alone, which is somebody else: it is passed on, and not acted upon.
+  core::Result<Claims> verify_for(std::string_view token, const std::string& audience) const;
   RevocationList& revocations() { return revocations_; }
   const RevocationList& revocations() const { return revocations_; }
 
 private:
+  core::Result<Claims> verify_for_any(std::string_view token, const std::vector<std::string>& audiences) const;
+
   VerifierRules rules_;
   UnixClock clock_;
   mutable std::mutex mutex_;

@@ -97,6 +97,14 @@ TEST_F(Token, AGoodOne) {
   EXPECT_EQ(refused(sign(with("aud", {"https://other.test", "https://second.test"}))), "");
 }
 
+TEST_F(Token, ATokenForSomebodyElseIsGoodForHimAlone) {
+  const std::string elsewhere = sign(with("aud", "https://dtn1.test"));
+  EXPECT_THAT(refused(elsewhere), HasSubstr("another audience"));
+  EXPECT_TRUE(verifier.verify_for(elsewhere, "https://dtn1.test"));
+  EXPECT_FALSE(verifier.verify_for(elsewhere, "https://dtn2.test"));
+  EXPECT_FALSE(verifier.verify_for(sign(with("exp", now_s - 30)), testing::kIssuer));
+}
+
 TEST_F(Token, ClaimsThatMakeItBad) {
   const std::pair<json, const char*> cases[] = {
       {with("iss", "https://evil.test"), "another issuer"},

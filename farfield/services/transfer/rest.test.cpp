@@ -110,23 +110,89 @@ TEST_F(TransferRest, LargeFilesGoFromAgentToAgentByThemselves) {
               {"path", "input/scan100/large"},
               {"token", ""},
               {"certificate", ""}}}};
+  f.places->put({"away", "https://127.0.0.1:1", "", "service:agent", 0, 0});
+  const std::string read = "read:/experiments/" + kMine;
+  body["from"]["token"] = f.issuer->issuer.mint(grant, read, "https://127.0.0.1:1");
   EXPECT_EQ(f.ok(send(session + "/fetch/0", body))["fetched"], false);
-  // What is no agent is not asked, and what the other refuses is refused.
-  for (const auto* origin : {"http://127.0.0.1:1", "file:///etc/passwd", "https://127.0.0.1:1/path"}) {
-    body["from"]["origin"] = origin;
-    EXPECT_EQ(send(session + "/fetch/0", body).status, 400) << origin;
-  }
   body["from"]["origin"] = f.beamline.server->origin();
   body["from"]["certificate"] = f.beamline.certificate();
-  EXPECT_EQ(send(session + "/fetch/0", body).status, 401);  // without a token
-  body["from"]["token"] = to_token;
-  EXPECT_EQ(send(session + "/fetch/0", body).status, 401);  // for the wrong agent
+  body["from"]["token"] = f.issuer->issuer.mint(grant, read, f.beamline.server->origin());
   body["from"]["path"] = "../" + kOther + "/secret";
   EXPECT_EQ(send(session + "/fetch/0", body).status, 400);
   body["from"]["path"] = "input/scan100/large";
   body["bytes"] = 5 << 20;
   EXPECT_EQ(send(session + "/fetch/0", body).status, 422);
   EXPECT_EQ(send(session + "/fetch/99999999999999999999", body).status, 400);
+}
+
+/// Whoever may write at an agent names the address that it fetches from.
+TEST_F(TransferRest, AnAgentIsSentToRegisteredPlacesOnly) {
+  std::atomic<int> visitors{0};
+  net::Router router;
+  router.get("/{path...}", [&](const net::Request&) {
+    ++visitors;
+    return net::Response::text(200, std::string(4 << 20, 'x'));
+  });
+  const net::TlsIdentity tls{f.folder / "inner.pem", f.folder / "inner.key"};
+  net::make_self_signed(tls, {"127.0.0.1"});
+  const net::Server inner(net::ServerOptions{.tls = tls}, std::move(router));  // what only the agent's network reaches
+  const TaskRequest request = request_from_json(transfer().dump());
+  auto& issuer = f.issuer->issuer;
+  const std::string grant = issuer.delegate("user:garcia", "cli", needed_scope(request), 600);
+  const std::string read = "read:/experiments/" + kMine;
+  const std::string cluster = f.cluster.server->origin(), beamline = f.beamline.server->origin();
+  const std::string mine = issuer.mint(grant, "write:/experiments/" + kMine, cluster);
+  const std::string good = issuer.mint(grant, read, beamline);
+  net::Client client(cluster, {.trust = {.pem = f.cluster.certificate()}});
+  const auto send = [&](const std::string& what, const json& body) {
+    return client.send({.method = "POST",
+                        .target = "/transfer/v1/" + kMine + what,
+                        .headers = {{"Authorization", "Bearer " + mine}},
+                        .body = body.dump()});
+  };
+  const json begun =
+      f.ok(send("/receive?path=new", {{"version", {{"size_bytes", 9 << 20}, {"mtime_ns", 0}, {"tag", ""}}},
+                                      {"chunk_bytes", 4 << 20},
+                                      {"growing", false},
+                                      {"sha256", false}}));
+  const auto fetched = [&](const std::string& origin, const std::string& with, const std::string& experiment = kMine,
+                           const std::string& path = "input/scan100/f0") {
+    return send("/receive/" + begun["session"].get<std::string>() + "/fetch/0",
+                {{"bytes", 4 << 20},
+                 {"from",
+                  {{"origin", origin},
+                   {"experiment", experiment},
+                   {"path", path},
+                   {"token", with},
+                   {"certificate", testing::text_of(tls.certificate)}}}})
+        .status;
+  };
+  for (const std::string& with : {std::string(), std::string("x"), mine, good, token}) {
+    EXPECT_EQ(fetched(inner.origin(), with), 403);
+    EXPECT_EQ(fetched("http://169.254.169.254", with), 403);
+    EXPECT_EQ(fetched("file:///etc/passwd", with), 403);
+    EXPECT_EQ(fetched(beamline + "/path", with), 403);
+  }
+  EXPECT_EQ(fetched(beamline, mine), 403);  // made for another agent
+  EXPECT_EQ(fetched(beamline, good, kOther), 403);
+  const std::string part = issuer.mint(grant, read + "/input/scan100", beamline);
+  EXPECT_EQ(fetched(beamline, part, kMine, "input/scan1001/f0"), 403);
+  const core::testing::TemporaryFolder keys_folder;
+  auth::KeyRing thief(keys_folder / "thief", f.issuer->clock());
+  auth::Claims claims;
+  claims.issuer = auth::testing::kIssuer;
+  claims.subject = "user:garcia";
+  claims.audience = inner.origin();
+  claims.id = "1";
+  claims.issued_s = f.issuer->now_s;
+  claims.expires_s = claims.issued_s + 60;
+  claims.scopes = auth::parse_scopes(read).value();
+  EXPECT_EQ(fetched(inner.origin(), thief.sign(auth::claims_json(claims))), 403);
+  EXPECT_EQ(visitors, 0);
+  // The same token, where the issuer has made it for that place.
+  f.places->put({"inner", inner.origin(), "", "service:agent", 0, 0});
+  EXPECT_EQ(fetched(inner.origin(), issuer.mint(grant, read, inner.origin())), 200);
+  EXPECT_EQ(visitors, 1);
 }
 
 TEST_F(TransferRest, EventsTellTheEnd) {
@@ -261,10 +327,10 @@ TEST_F(TransferRest, TokensOfOneAgentAreNoGoodElsewhere) {
   const std::string read = "read:/experiments/" + kMine, write = "write:/experiments/" + kMine;
   const std::string here = f.issuer->issuer.mint(grant, read, f.beamline.server->origin());
   EXPECT_EQ(show(f.beamline, here, kMine + "/stat?path=input"), 200);
-  EXPECT_EQ(show(f.cluster, here, kMine + "/stat?path="), 401);               // another agent
-  EXPECT_EQ(f.send("GET", "/api/v1/transfers", here).status, 401);            // the service
-  EXPECT_EQ(show(f.beamline, token, kMine + "/stat?path=input"), 401);        // a token for the service
-  EXPECT_EQ(show(f.beamline, here, kOther + "/stat?path=secret"), 403);       // another experiment
+  EXPECT_EQ(show(f.cluster, here, kMine + "/stat?path="), 401);  // another agent
+  EXPECT_EQ(f.send("GET", "/api/v1/transfers", here).status, 401);  // the service
+  EXPECT_EQ(show(f.beamline, token, kMine + "/stat?path=input"), 401);  // a token for the service
+  EXPECT_EQ(show(f.beamline, here, kOther + "/stat?path=secret"), 403);  // another experiment
   EXPECT_EQ(show(f.beamline, here, kMine + "/folder?path=new", "POST"), 403);  // reading is not writing
   EXPECT_EQ(show(f.beamline, here, kMine + "/stat?path=..%2F" + kOther), 400);
   EXPECT_EQ(show(f.beamline, "", kMine + "/stat?path=input"), 401);

@@ -36,8 +36,10 @@ public:
   }
   void start(auth::testing::IssuerFixture& issuer, std::uint16_t port = 0) {
     net::Router router;
-    add_agent_routes(router, exported_folders({{}, root / "data"}),
-                     [this](auto&&... asked) { authorise(std::forward<decltype(asked)>(asked)...); });
+    add_agent_routes(
+        router, exported_folders({{}, root / "data"}),
+        [this](auto&&... asked) { authorise(std::forward<decltype(asked)>(asked)...); },
+        [this](auto&&... asked) { token_may_fetch (*verifier)(std::forward<decltype(asked)>(asked)...); });
     server = std::make_unique<net::Server>(
         net::ServerOptions{.port = port, .tls = identity_, .error_response = auth::json_error}, std::move(router));
     verifier = std::make_unique<auth::Verifier>(auth::VerifierRules{auth::testing::kIssuer, {server->origin()}, 0},

@@ -24,10 +24,16 @@ using Authorise = std::function<void(const net::Request& request, Right right, c
 /// authorised; many threads at once.
 using Roots = std::function<std::shared_ptr<Provider>(const std::string& experiment, Right right)>;
 
+/// Throws `forbidden` unless this agent may be sent to fetch a path from the agent at `origin`, with this token:
+/// whoever asks names the address, and would otherwise reach through the agent what only the agent reaches.
+using MayFetch = std::function<void(const std::string& origin, const std::string& token, const std::string& experiment,
+                                    const std::string& path)>;
+
 /// Routes below /transfer/v1/{experiment}. Files are received in sessions; one that nobody has used for ten minutes
-/// ends, keeping what its file needs to go on later.
-void add_agent_routes(net::Router& router, Roots roots, Authorise authorise);
-void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr<Provider>> roots, Authorise authorise);
+/// ends, keeping what its file needs to go on later. Without `may_fetch` it fetches from nobody.
+void add_agent_routes(net::Router& router, Roots roots, Authorise authorise, MayFetch may_fetch = {});
+void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr<Provider>> roots, Authorise authorise,
+                      MayFetch may_fetch = {});
 
 struct AgentPlace {
   std::string origin;  ///< "https://dtn1.example.org:8443"

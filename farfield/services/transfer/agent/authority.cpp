@@ -119,6 +119,21 @@ Authorise token_authority(const auth::Verifier& verifier, std::function<bool()> 
   };
 }
 
+MayFetch token_may_fetch(const auth::Verifier& verifier) {
+  return [&verifier](const std::string& origin, const std::string& token, const std::string& experiment,
+                     const std::string& path) {
+    const auth::Scope wanted{"read", experiment, path.empty() ? std::string() : "/" + path};
+    const auto claims = verifier.verify_for(token, origin);
+    std::string reason = claims ? "the token does not name it" : claims.error().message();
+    if (claims)
+      for (const auto& scope : claims->scopes)
+        if (scope.covers(wanted)) return;
+    core::log(core::LogLevel::warning, "agent.fetch_refused",
+              {{"origin", origin.substr(0, 200)}, {"scope", wanted.text()}, {"reason", reason}});
+    throw Error(ErrorCode::forbidden, fmt::format("nothing is fetched from {:?}: {}", origin.substr(0, 200), reason));
+  };
+}
+
 Roots exported_folders(const Exports& exports) {
   return [folders = std::make_shared<Folders>(exports)](const std::string& experiment, Right right) {
     return (*folders)(experiment, right);

@@ -16,6 +16,10 @@ namespace farfield::services::transfer {
 /// a bad one. `verifier` outlives the result.
 Authorise token_authority(const auth::Verifier& verifier, std::function<bool()> ready);
 
+/// Fetches where the token was made by this issuer for that very origin, which it does for places that have registered
+/// and for nobody else, and allows to read the path there.
+MayFetch token_may_fetch(const auth::Verifier& verifier);
+
 struct Exports {
   std::map<std::string, std::filesystem::path> folders;  ///< experiment -> folder, which exists
   /// Below it, root/ID is exported for each experiment; made when somebody writes to it. Empty: only `folders`.

@@ -174,7 +174,8 @@ std::uint32_t said_sum(const Request& request) {
 
 class Agent : public std::enable_shared_from_this<Agent> {
 public:
-  Agent(Roots roots, Authorise authorise) : roots_(std::move(roots)), authorise_(std::move(authorise)) {}
+  Agent(Roots roots, Authorise authorise, MayFetch may_fetch)
+      : roots_(std::move(roots)), authorise_(std::move(authorise)), may_fetch_(std::move(may_fetch)) {}
 
   void add_routes(net::Router& router) {
     const std::string base = "/transfer/v1/{experiment}";
@@ -319,8 +320,11 @@ private:
     const std::unique_ptr<const void, decltype(leave)> at_work(this, leave);
     if (++fetching_ > kMostFetches) return reply({{"fetched", false}, {"busy", true}, {"reason", "busy"}});
     std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+    const auto from = wire::remote(wire::member(said, "from"));
+    if (!may_fetch_) return reply({{"fetched", false}, {"busy", false}, {"reason", "this agent fetches from nobody"}});
+    may_fetch_(from.origin, from.token, from.experiment, checked_path(from.path));
     try {
-      sources_.read(wire::remote(wire::member(said, "from")), number * session.chunk_bytes, bytes);
+      sources_.read(from, number * session.chunk_bytes, bytes);
     } catch (const Error& e) {
       // Perhaps whoever asks reaches it.
       if (e.code() != ErrorCode::unavailable && e.code() != ErrorCode::timeout) throw;
@@ -367,6 +371,7 @@ private:
 
   const Roots roots_;
   const Authorise authorise_;
+  const MayFetch may_fetch_;
   Sessions sessions_;
   Sources sources_;
   std::atomic<int> fetching_{0};
@@ -374,12 +379,12 @@ private:
 
 }  // namespace
 
-void add_agent_routes(net::Router& router, Roots roots, Authorise authorise) {
-  std::make_shared<Agent>(std::move(roots), std::move(authorise))->add_routes(router);
+void add_agent_routes(net::Router& router, Roots roots, Authorise authorise, MayFetch may_fetch) {
+  std::make_shared<Agent>(std::move(roots), std::move(authorise), std::move(may_fetch))->add_routes(router);
 }
 
-void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr<Provider>> roots,
-                      Authorise authorise) {
+void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr<Provider>> roots, Authorise authorise,
+                      MayFetch may_fetch) {
   add_agent_routes(
       router,
       [roots = std::move(roots)](const std::string& experiment, Right) {
@@ -388,7 +393,7 @@ void add_agent_routes(net::Router& router, std::map<std::string, std::shared_ptr
           throw Error(ErrorCode::not_found, fmt::format("this agent exports nothing of experiment {}", experiment));
         return place->second;
       },
-      std::move(authorise));
+      std::move(authorise), std::move(may_fetch));
 }
 
 }  // namespace farfield::services::transfer
