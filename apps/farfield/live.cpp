@@ -133,10 +133,11 @@ private:
 class Live {
 public:
   Live(const technique::TechniqueInfo& info, const technique::Verb& verb, const Arguments& arguments,
-       const Session& session)
+       const Session& session, RunObserver* task = nullptr, pipeline::PreviewSink* task_previews = nullptr)
       : info_(info),
         verb_(verb),
         session_(session),
+        task_previews_(task_previews),
         common_(common_schema().make(part(arguments.given, common_schema()))),
         options_(schema().make(part(arguments.given, schema()))),
         input_(input_schema().make(part(arguments.given, input_schema()))),
@@ -144,15 +145,18 @@ public:
         given_(part(arguments.given, verb.options)),
         terminal_(isatty(STDERR_FILENO) == 1),
         quality_(options_.quality),
-        console_({common_.json, common_.quiet, terminal_, false}, session.clock) {
+        console_({common_.json, common_.quiet, terminal_, task != nullptr}, session.clock),
+        observer_(task != nullptr ? *task : console_) {
     if (options_.source.empty()) throw Error(ErrorCode::invalid_argument, "`farfield live` needs --source URI");
     if (options_.out.empty() && !verb.out_optional)
       throw Error(ErrorCode::invalid_argument, "`farfield live` needs --out DIR for its result");
     if (options_.stage_times && options_.out.empty())
       throw Error(ErrorCode::invalid_argument, "--stage-times writes to the folder given by --out");
-    core::set_log_sink(make_log_sink(console_, common_.log_level));
+    if (!in_task()) core::set_log_sink(make_log_sink(console_, common_.log_level));
   }
-  ~Live() { core::set_log_sink(nullptr); }
+  ~Live() {
+    if (!in_task()) core::set_log_sink(nullptr);
+  }
   Live(const Live&) = delete;
   Live& operator=(const Live&) = delete;
 
@@ -165,7 +169,7 @@ public:
     }
   }
 
-private:
+  /// Throws what goes wrong.
   int follow() {
     check_before_waiting();
     core::ThreadPool reading_pool(common_.thread_count());
@@ -181,7 +185,7 @@ private:
                                                     .threads = reading_pool.size(),
                                                     .batch_bytes = core::Index{16} << 20,
                                                     .silence_s = options_.silence_s});
-    console_.note(fmt::format("waiting for a series from {}", feed.name()));
+    observer_.note(fmt::format("waiting for a series from {}", feed.name()));
     int code = core::kExitOk;
     for (std::int64_t number = 0; options_.series == 0 || number < options_.series; ++number) {
       const auto next = receiver.next(session_.stop);
@@ -195,17 +199,21 @@ private:
       } catch (const Error& e) {
         // A scan that cannot be analysed is no reason to miss the next one.
         if (options_.series == 1) throw;
-        console_.error(e);
+        if (in_task()) observer_.warning(e.what());
+        else console_.error(e);
         code = std::max(code, core::traits(e.code()).exit_code);
       }
       const auto state = next->state();
       if (state == stream::dectris::SeriesState::cut_short || state == stream::dectris::SeriesState::silent)
-        console_.warning(fmt::format("series {} was {}", next->id().number, name(state)));
+        observer_.warning(fmt::format("series {} was {}", next->id().number, name(state)));
       if (session_.stop.stop_requested()) break;
       open_positions();  // those of the next series
     }
     return code;
   }
+
+private:
+  bool in_task() const { return &observer_ != &console_; }
 
   /// What is wrong with options or folder is said now, not when the first frame comes.
   void check_before_waiting() const {
@@ -262,12 +270,14 @@ private:
     driver.stage_times = times ? &*times : nullptr;
     quality_.begin(
         acquisition.source, info_.name, verb_.name, folder ? folder->path() / "quality.jsonl" : fs::path(),
-        [&] { return account.totals(); }, &screen);
+        [&] { return account.totals(); }, in_task() ? task_previews_ : &screen);
     if (options_.preview_every_s > 0) {
       driver.preview = &quality_;
       driver.preview_every_s = options_.preview_every_s;
     }
-    auto outcome = pipeline::drive(source, *technique, account, screen, session_.clock, driver, session_.stop);
+    auto outcome = pipeline::drive(source, *technique, account,
+                                   in_task() ? static_cast<pipeline::DriverObserver&>(observer_) : screen,
+                                   session_.clock, driver, session_.stop);
 
     auto totals = account.totals();
     const bool not_converged = outcome.state == StepState::not_converged;
@@ -302,8 +312,8 @@ private:
       times->commit();
       summary.files.push_back(folder->path() / "stage_times.ffc");
     }
-    console_.summary(summary);
-    if (const auto text = said(); !text.empty()) console_.note(text);
+    observer_.summary(summary);
+    if (const auto text = said(); !text.empty()) observer_.note(text);
     if (outcome.stopped) return core::traits(ErrorCode::cancelled).exit_code;
     if (not_converged) return core::kExitNotConverged;
     return totals.dropped > 0 || totals.missing > 0 ? core::kExitPartial : core::kExitOk;
@@ -312,6 +322,7 @@ private:
   const technique::TechniqueInfo& info_;
   const technique::Verb& verb_;
   const Session& session_;
+  pipeline::PreviewSink* task_previews_;
   CommonOptions common_;
   Options options_;
   InputOptions input_;
@@ -320,11 +331,17 @@ private:
   bool terminal_;
   QualityStream quality_;
   Console console_;
+  RunObserver& observer_;  ///< the console, or the task that this is
   std::optional<model::Acquisition> known_;
   std::unique_ptr<stream::ValueSource> positions_;
 };
 
 }  // namespace
+
+int run_live(const technique::TechniqueInfo& technique, const technique::Verb& verb, const Arguments& arguments,
+             const Session& session, RunObserver& observer, pipeline::PreviewSink* previews) {
+  return Live(technique, verb, arguments, session, &observer, previews).follow();
+}
 
 std::vector<Command> live_commands(const technique::TechniqueInfo& technique) {
   std::vector<Command> commands;

@@ -52,7 +52,7 @@ void QualityStream::begin(const std::string& scan, const std::string& technique,
 
 void QualityStream::show(const model::Product& product, std::int64_t iteration) {
   send(product.metrics, false);
-  if (next_ != nullptr) next_->show(product, iteration);
+  if (next_ != nullptr && next_->wanted()) next_->show(product, iteration);
 }
 
 void QualityStream::end(const std::map<std::string, double>& metrics) {

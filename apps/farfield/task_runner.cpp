@@ -29,12 +29,13 @@ using core::ErrorCode;
 using nlohmann::json;
 
 constexpr const char* kEcho = "farfield.echo";
-constexpr std::string_view kPrefix = "farfield.";
+constexpr std::string_view kPrefix = "farfield.", kLivePrefix = "farfield.live.";
 
 struct KnownVerb {
   const technique::TechniqueInfo* technique;
   const technique::Verb* verb;
   Command command;  ///< its inputs and options
+  bool live = false;  ///< from a detector's stream
 };
 
 Command command_of(const technique::TechniqueInfo& technique, const technique::Verb& verb) {
@@ -43,8 +44,24 @@ Command command_of(const technique::TechniqueInfo& technique, const technique::V
                         : simulate_command(technique, verb);
 }
 
-/// "farfield.xpcs.correlate"
+/// "farfield.live.xpcs" for the first verb, "farfield.live.ptychography.frc" for another; of `farfield live xpcs`.
+std::string live_function(const Command& command) {
+  std::string name(kPrefix);
+  for (std::size_t i = 0; i < command.words.size(); ++i) name += (i > 0 ? "." : "") + command.words[i];
+  return name;
+}
+
+/// "farfield.xpcs.correlate", "farfield.live.xpcs"
 KnownVerb find_function(const std::string& name) {
+  if (name.starts_with(kLivePrefix))
+    for (const auto* technique : techniques())
+      for (auto& command : live_commands(*technique))
+        if (live_function(command) == name) {
+          const auto* verb = command.words.size() > 2 ? technique->find(command.words[2]) : nullptr;
+          for (std::size_t i = 0; verb == nullptr && i < technique->verbs.size(); ++i)
+            if (technique->verbs[i].analyse) verb = &technique->verbs[i];
+          return {technique, verb, std::move(command), true};
+        }
   const std::size_t dot = name.find('.', kPrefix.size());
   if (!name.starts_with(kPrefix) || dot == std::string::npos)
     throw Error(ErrorCode::not_found, fmt::format("there is no function {}", name));
@@ -55,7 +72,8 @@ KnownVerb find_function(const std::string& name) {
 
 /// Options that belong to a terminal, or to who runs the worker.
 bool is_workers(const std::string& option) {
-  for (const char* name : {"json", "quiet", "log-level", "checkpoint-every", "preview-every", "resume", "mpi"})
+  for (const char* name :
+       {"json", "quiet", "log-level", "checkpoint-every", "preview-every", "resume", "mpi", "picture"})
     if (option == name) return true;
   return false;
 }
@@ -93,6 +111,24 @@ void check_path(const std::string& path, const fs::path& root) {
     throw Error(ErrorCode::forbidden, fmt::format("path \"{}\" leads out of the experiment's folder", path));
 }
 
+/// Where a live run reads and writes: sockets anywhere, files in the experiment.
+void check_live_paths(const Arguments& arguments, const fs::path& root) {
+  for (const char* option : {"like", "source", "positions", "quality"}) {
+    const auto given = arguments.given.find(option);
+    if (given == arguments.given.end()) continue;
+    const auto& all = std::get<std::string>(given->second);
+    for (std::size_t at = 0; at < all.size();) {
+      const auto comma = std::string_view(option) == "quality" ? std::min(all.find(',', at), all.size()) : all.size();
+      const auto one = all.substr(at, comma - at);
+      at = comma + 1;
+      if (one == "-") throw Error(ErrorCode::invalid_argument, fmt::format("{} = -: a task has no terminal", option));
+      const auto scheme = one.find("://");
+      if (scheme == std::string::npos) check_path(one, root);
+      else if (one.substr(0, scheme).ends_with("ipc")) check_path(one.substr(scheme + 3), root);
+    }
+  }
+}
+
 /// What a verb is called with, from JSON. Throws `invalid_argument`.
 Arguments verb_arguments(const KnownVerb& known, const compute::Work& work, int threads) {
   json body = json::parse(work.arguments, nullptr, false);
@@ -125,6 +161,7 @@ Arguments verb_arguments(const KnownVerb& known, const compute::Work& work, int 
   for (const char* option : {"out", "qmap", "metadata"})
     if (const auto given = out.given.find(option); given != out.given.end())
       check_path(std::get<std::string>(given->second), work.root);
+  if (known.live) check_live_paths(out, work.root);
   if (const auto out_path = out.given.find("out"); out_path != out.given.end()) {
     std::error_code ignored;
     fs::create_directories((fs::path(work.root) / std::get<std::string>(out_path->second)).parent_path(), ignored);
@@ -137,20 +174,23 @@ json number(double v) { return std::isfinite(v) ? json(v) : json(nullptr); }
 /// Progress, log and the summary of a verb, on their way to the service.
 class TaskObserver final : public RunObserver {
 public:
-  explicit TaskObserver(compute::Reporter& reporter) : reporter_(reporter) {}
+  TaskObserver(compute::Reporter& reporter, bool live) : reporter_(reporter), live_(live) {}
   void progress(const technique::Progress& p) override {
     std::string text =
         p.iterations > 0 ? fmt::format("{}/{}", p.iteration, p.iterations) : fmt::format("{}", p.iteration);
     for (const auto& [name, v] : p.values) text += fmt::format("  {} {:.5g}", name, v);
-    reporter_.progress(p.iterations > 0 ? static_cast<double>(p.iteration) / static_cast<double>(p.iterations) : 0,
-                       text);
+    // While the scan of a live task comes nobody knows how many passes there will be: its frames tell how far it is.
+    if (p.iterations > 0) part_ = static_cast<double>(p.iteration) / static_cast<double>(p.iterations);
+    reporter_.progress(part_, text);
   }
   void rejected(model::FrameId id, const std::string& reason) override {
     if (rejected_++ < kMostRejected) reporter_.log(fmt::format("frame {} dropped: {}", id, reason));
   }
   void warning(const std::string& message) override { reporter_.log("warning: " + message); }
   void reading(pipeline::Index received, pipeline::Index expected) override {
-    if (expected > 0) reporter_.progress(0, fmt::format("{}/{} frames read", received, expected));
+    if (expected <= 0) return;
+    if (live_) part_ = static_cast<double>(received) / static_cast<double>(expected);
+    reporter_.progress(part_, fmt::format("{}/{} frames read", received, expected));
   }
   void note(const std::string& text) override { reporter_.log(text); }
   void summary(const Summary& s) override {
@@ -165,6 +205,8 @@ public:
 private:
   static constexpr int kMostRejected = 100;
   compute::Reporter& reporter_;
+  bool live_;
+  double part_ = 0;
   int rejected_ = 0;
 };
 
@@ -216,6 +258,8 @@ public:
         throw Error(ErrorCode::invalid_argument, work.function.name + " needs an experiment, whose files it reads");
       const KnownVerb known = find_function(work.function.name);
       const Arguments arguments = verb_arguments(known, work, options_.threads);
+      if (known.live && work.ranks > 1)
+        throw Error(ErrorCode::unsupported, "a live run is one process; ask for more threads instead");
       end = work.ranks > 1 ? run_ranks(known.command, arguments, work, options_, reporter, either.get_token())
                            : run_here(known, arguments, work, reporter, cancel, either.get_token());
     }
@@ -225,15 +269,28 @@ public:
   }
 
 private:
+  /// Frames do not come a second time: a live task that is started again goes on with those that still come, and leaves
+  /// what it wrote before it was interrupted where it is.
+  static Arguments after_interruption(Arguments arguments, const compute::Work& work) {
+    const auto out = arguments.given.find("out");
+    if (!work.resume || out == arguments.given.end()) return arguments;
+    const auto first = std::get<std::string>(out->second);
+    for (int part = 2; fs::exists(fs::path(work.root) / std::get<std::string>(out->second)); ++part)
+      out->second = fmt::format("{}_part{}", first, part);
+    return arguments;
+  }
+
   static compute::WorkEnd run_here(const KnownVerb& known, const Arguments& arguments, const compute::Work& work,
                                    compute::Reporter& reporter, const std::stop_token& cancel,
                                    const std::stop_token& stop) {
     const core::SteadyClock clock;
     const Session session{stop, clock, typed(known.command, arguments)};
-    TaskObserver observer(reporter);
+    TaskObserver observer(reporter, known.live);
     TaskPreviews previews(reporter);
     int code = core::kExitOk;
-    if (known.verb->analyse) {
+    if (known.live) {
+      code = run_live(*known.technique, *known.verb, after_interruption(arguments, work), session, observer, &previews);
+    } else if (known.verb->analyse) {
       TaskConduct conduct;
       conduct.checkpoint = fs::path(work.own_folder()) / "checkpoint.ffc";
       conduct.resume = work.resume;
@@ -269,6 +326,15 @@ std::vector<compute::FunctionRecord> verb_functions() {
       record.kind = compute::FunctionKind::verb;
       record.summary = verb.summary;
       record.input_schema = input_schema(command_of(*technique, verb));
+      all.push_back(std::move(record));
+    }
+  for (const auto* technique : techniques())
+    for (const auto& live : live_commands(*technique)) {
+      compute::FunctionRecord record;
+      record.name = live_function(live);
+      record.kind = compute::FunctionKind::verb;
+      record.summary = live.summary;
+      record.input_schema = input_schema(live);
       all.push_back(std::move(record));
     }
   return all;

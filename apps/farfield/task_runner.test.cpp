@@ -2,6 +2,7 @@
 
 #include "apps/farfield/task_runner.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -10,6 +11,7 @@
 #include "apps/farfield/version.hpp"
 #include "farfield/core/error.hpp"
 #include "farfield/io/product_file.hpp"
+#include "farfield/net/zeromq.hpp"
 #include "farfield/services/compute/blocks/block.hpp"
 #include "farfield/services/compute/blocks/testing_slurm.hpp"
 #include "farfield/services/compute/command.hpp"
@@ -159,6 +161,85 @@ TEST_F(TasksOfTheProgram, AnInterruptedReconstructionGoesOnBitByBit) {
   expect_same(root() / "recon/result.cxi", folder_ / "typed/recon/result.cxi");
 }
 
+/// A detector at its rate, played by the program from a scan of the experiment; it listens at a free port.
+class Detector {
+public:
+  Detector(const std::string& scan, double rate_hz, const std::vector<std::string>& more = {}) {
+    {
+      const net::ZmqSocket free(net::ZmqKind::push, "tcp://127.0.0.1:*", {.bind = true});
+      endpoint_ = free.endpoint();
+    }
+    thread_ = std::jthread([=, endpoint = endpoint_] {
+      std::vector<std::string> line{program(), "replay", scan, "--to=@" + endpoint, fmt::format("--rate={}", rate_hz)};
+      line.insert(line.end(), more.begin(), more.end());
+      (void)compute::run_command(line, {}, std::chrono::seconds(100));
+    });
+  }
+  const std::string& endpoint() const { return endpoint_; }
+
+private:
+  std::string endpoint_;
+  std::jthread thread_;
+};
+
+TEST_F(TasksOfTheProgram, ALiveScanIsATaskWithProgressPreviewsAndItsAccount) {
+  ASSERT_EQ(run("t1", "farfield.ptychography.simulate", {{"out", "scan.cxi"}, {"shape", 64}, {"patterns", 150}}).ending,
+            compute::Ending::done);
+  const Detector detector((root() / "scan.cxi").string(), 100);
+  compute::Assignment a = task("t2", "farfield.live.ptychography",
+                               {{"source", detector.endpoint()},
+                                {"like", "scan.cxi"},
+                                {"out", "live/1"},
+                                {"refine-after-scan", 2},
+                                {"quality", "live/quality.jsonl"}});
+  fs::create_directories(root() / "live");
+  service_.submit(a);
+  (void)service_.begin(a.key);
+  service_.say(compute::Watch{"t2", true});
+  EXPECT_TRUE(eventually([&] { return service_.progress("t2") > 0 && service_.progress("t2") < 1; }));
+  EXPECT_TRUE(eventually([&] { return !service_.previews().empty(); }));
+  EXPECT_FALSE(service_.has_ended(a.key)) << "the pictures come while the scan does";
+  const auto end = service_.end(a.key);
+  ASSERT_EQ(end.ending, compute::Ending::done) << end.problem;
+  const json output = json::parse(end.output);
+  EXPECT_EQ(output.at("frames").at("processed"), 150);
+  EXPECT_EQ(output.at("frames").at("missing"), 0);
+  EXPECT_EQ(json::parse(content(root() / "live/1/frames.json")).at("processed"), 150);
+  EXPECT_TRUE(fs::exists(root() / "live/1/result.cxi"));
+  EXPECT_FALSE(content(root() / "live/quality.jsonl").empty());
+  // Sockets anywhere, files in the experiment.
+  for (const char* option : {"like", "positions", "quality"})
+    EXPECT_EQ(run(std::string("bad-") + option, "farfield.live.ptychography",
+                  {{"source", "tcp://127.0.0.1:1"}, {"out", "live/2"}, {option, "../2026-1-Other-2/x"}})
+                  .ending,
+              compute::Ending::failed);
+}
+
+TEST_F(TasksOfTheProgram, ALiveTaskThatHasToLeaveKeepsWhatItHasAndGoesOnWithWhatStillComes) {
+  ASSERT_EQ(run("t1", "farfield.ptychography.simulate", {{"out", "scan.cxi"}, {"shape", 64}, {"patterns", 200}}).ending,
+            compute::Ending::done);
+  const Detector detector((root() / "scan.cxi").string(), 40);
+  compute::Assignment a = task("t2", "farfield.live.statistics",
+                               {{"source", detector.endpoint()}, {"out", "live"}, {"queue", 1}, {"silence", 10}});
+  service_.submit(a);
+  ASSERT_TRUE(eventually([&] { return service_.progress("t2") > 0.1; }));
+  ASSERT_TRUE(endpoint_->end_blocks(60));
+  endpoint_.reset();
+  start();
+  ASSERT_EQ(service_.end(a.key).ending, compute::Ending::interrupted);
+  const json before = json::parse(content(root() / "live/frames.json"));
+  EXPECT_GT(before.at("processed"), 0);
+  a.key.attempt = 2;
+  a.resume = true;
+  const auto end = run(a);
+  ASSERT_EQ(end.ending, compute::Ending::done) << end.problem;
+  const json after = json::parse(content(root() / "live_part2/frames.json"));
+  EXPECT_GT(after.at("processed"), 0);
+  // No frame is in both: what one took the socket does not give to another.
+  EXPECT_LE(before.at("processed").get<int>() + after.at("processed").get<int>(), 200);
+  EXPECT_EQ(json::parse(content(root() / "live/frames.json")), before) << "what was there stays";
+}
+
 TEST_F(TasksOfTheProgram, CommandsTakePathsOfTheirExperimentOnly) {
   if (compute::confinement() == compute::ConfinedBy::nothing) FARFIELD_SKIP("this system can confine nobody");
   std::ofstream(root() / "in.txt") << "hello\n";
@@ -293,6 +374,14 @@ TEST(VerbFunctions, HaveASchemaForEachVerb) {
   EXPECT_TRUE(schema.at("properties").contains("iterations"));
   EXPECT_TRUE(schema.at("properties").contains("out"));
   EXPECT_FALSE(schema.at("properties").contains("resume")) << "the worker's business";
+  for (const char* name : {"farfield.live.ptychography", "farfield.live.ptychography.frc", "farfield.live.xpcs",
+                           "farfield.live.statistics"}) {
+    const auto live = std::find_if(all.begin(), all.end(), [&](const auto& f) { return f.name == name; });
+    ASSERT_NE(live, all.end()) << name;
+    const json options = json::parse(live->input_schema).at("properties");
+    EXPECT_TRUE(options.contains("source") && options.contains("out")) << name;
+    EXPECT_FALSE(options.contains("inputs") || options.contains("picture")) << name;
+  }
 }
 
 }  // namespace

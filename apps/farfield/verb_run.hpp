@@ -49,4 +49,8 @@ int run_combination(const technique::TechniqueInfo& technique, const technique::
 int run_simulation(const technique::TechniqueInfo& technique, const technique::Verb& verb, const Arguments& arguments,
                    const Session& session, RunObserver& observer);
 
+/// `farfield live` without a terminal: from the socket to the result. Snapshots are shown to `previews` (null: nobody).
+int run_live(const technique::TechniqueInfo& technique, const technique::Verb& verb, const Arguments& arguments,
+             const Session& session, RunObserver& observer, pipeline::PreviewSink* previews);
+
 }  // namespace farfield::apps
