@@ -294,6 +294,39 @@ TEST_P(Sockets, TheLatestWins) {
   EXPECT_LT(ear.messages.size(), 2000U);
 }
 
+TEST_P(Sockets, QuickMessagesStayOnTheConnectionsThreadInOrderWithOthers) {
+  start();
+  Heard ear;
+  std::vector<std::thread::id> by;
+  auto events = ear.events();
+  events.quick_bytes = 100;
+  std::shared_ptr<WebSocket> socket;
+  events.message = [&, count = events.message](std::string message, bool binary) {
+    by.push_back(std::this_thread::get_id());
+    const bool last = message == "last";
+    if (last) {
+      const std::lock_guard lock(mutex);
+      socket.reset();  // its own thread does not wait for itself
+    }
+    count(std::move(message), binary);
+  };
+  WebSocketOptions options{.trust = trust, .headers = {{"Authorization", "Bearer x"}}};
+  {
+    const std::lock_guard lock(mutex);
+    socket = connect_websocket(server->origin() + "/echo/a", events, options);
+    for (int i = 0; i < 100; ++i)
+      socket->send_text(std::string(i % 2 == 0 ? 100 : 101, static_cast<char>('0' + i % 10)));
+    socket->send_text("last");
+  }
+  ASSERT_TRUE(eventually([&] { return ear.count(101) && !ear.end().empty(); }));
+  for (std::size_t i = 0; i < 100; ++i) {
+    EXPECT_EQ(ear.messages[i][0], static_cast<char>('0' + i % 10));
+    EXPECT_EQ(by[i], by[i % 2]);
+  }
+  EXPECT_NE(by[0], by[1]);
+  EXPECT_EQ(by[100], by[0]);
+}
+
 TEST_P(Sockets, AHandlerThatThrowsEndsItsConnectionOnly) {
   start();
   Heard ear, other;

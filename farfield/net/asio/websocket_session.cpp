@@ -170,7 +170,7 @@ awaitable<void> write_messages(Socket<Next>& socket, std::shared_ptr<Outbox> out
 /// Reads until the connection ends; writes meanwhile. Returns why it ended.
 template <class Next>
 awaitable<std::string> exchange(Socket<Next>& socket, std::shared_ptr<Outbox> outbox, Bell bell,
-                                const std::function<void(std::string, bool)>& deliver, asio::thread_pool& pool) {
+                                const WebSocket::Events& events, asio::thread_pool& pool) {
   const auto executor = co_await asio::this_coro::executor;
   bool written = false;
   asio::steady_timer finished(executor, SteadyTime::max());
@@ -187,9 +187,11 @@ awaitable<std::string> exchange(Socket<Next>& socket, std::shared_ptr<Outbox> ou
       const bool binary = socket.got_binary();
       buffer.consume(buffer.size());
       if (buffer.capacity() > (1 << 16)) buffer.shrink_to_fit();
-      if (!deliver) continue;
-      auto work = [&] { deliver(std::move(message), binary); };
-      co_await on_pool(pool, work);
+      if (!events.message) continue;
+      const bool quick = std::ssize(message) <= events.quick_bytes;
+      auto work = [&] { events.message(std::move(message), binary); };
+      if (quick) work();
+      else co_await on_pool(pool, work);
     } catch (const std::exception& e) {
       why = fmt::format("a message could not be handled: {}", e.what());
       failed = true;
@@ -240,7 +242,7 @@ awaitable<void> accept(Next& next, const Request& request, WebSocketSession sess
     why = fmt::format("the connection could not be taken: {}", e.what());
   }
   if (!why.empty()) outbox->finish();  // who was handed it must not wait for it
-  else why = co_await exchange(socket, outbox, bell, session.events.message, pool);
+  else why = co_await exchange(socket, outbox, bell, session.events, pool);
   auto close = [&] {
     if (session.events.closed) session.events.closed(why);
     session = {};  // what the callbacks hold may take its time to go
@@ -291,7 +293,7 @@ struct ClientThreads {
     const Bell bell = std::make_shared<asio::steady_timer>(io);
     outbox = make_outbox(bell, options.limits.queued_bytes);
     connected.set_value();
-    const std::string why = co_await exchange(socket, outbox, bell, events.message, callbacks);
+    const std::string why = co_await exchange(socket, outbox, bell, events, callbacks);
     auto close = [&] {
       if (events.closed) events.closed(why);
     };
@@ -332,7 +334,8 @@ public:
   explicit ClientSocket(std::shared_ptr<ClientThreads> threads) : threads_(std::move(threads)) {}
   ~ClientSocket() override {
     // Its own callbacks cannot wait for themselves.
-    if (threads_->callbacks.get_executor().running_in_this_thread())
+    if (threads_->callbacks.get_executor().running_in_this_thread() ||
+        threads_->thread.get_id() == std::this_thread::get_id())
       std::thread([threads = threads_] { threads->end(); }).detach();
     else threads_->end();
   }

@@ -23,6 +23,7 @@ namespace farfield::services::compute {
 
 constexpr int kProtocol = 1;
 constexpr double kSpeakEvery_s = 10;
+constexpr std::size_t kQuickBytes = std::size_t{64} << 10;  ///< of a message that is read in passing
 constexpr std::size_t kInlineOutput = std::size_t{256} << 10;  ///< a larger output goes by PUT, bytes
 /// Elements of a list; those who have more send several messages.
 constexpr std::size_t kMostItems = 100'000;

@@ -5,6 +5,7 @@
 #include "farfield/core/log.hpp"
 #include "farfield/net/event_stream.hpp"
 #include "farfield/services/compute/json.hpp"
+#include "farfield/services/compute/protocol.hpp"
 
 namespace farfield::services::compute {
 namespace {
@@ -72,6 +73,7 @@ net::WebSocketSession Lines::endpoint(const std::string& name, const auth::Princ
   session.events.message = [this, self = shared_from_this(), name, line](const std::string& message, bool binary) {
     broker_.received(name, line.get(), message, binary);
   };
+  session.events.quick_bytes = kQuickBytes;
   session.events.closed = [this, self = shared_from_this(), name, line](const std::string&) {
     broker_.disconnected(name, line.get());
   };

@@ -11,6 +11,7 @@
 
 #include "farfield/core/log.hpp"
 #include "farfield/net/url.hpp"
+#include "farfield/services/compute/protocol.hpp"
 
 namespace farfield::services::compute {
 namespace {
@@ -73,6 +74,7 @@ struct ServiceLink::State : std::enable_shared_from_this<ServiceLink::State> {
     how.limits.message_bytes = kLongestMessage;
     if (options.token) how.headers.add("Authorization", "Bearer " + options.token());
     net::WebSocket::Events heard;
+    heard.quick_bytes = kQuickBytes;
     // Who was given the line may hold it longer than the link is there: what its threads use stays as long.
     heard.message = [self = shared_from_this(), line](std::string message, bool) {
       if (!self->stopping()) self->events.message(line, std::move(message));

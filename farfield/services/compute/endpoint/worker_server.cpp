@@ -82,6 +82,7 @@ net::WebSocketSession WorkerServer::accept(const net::Request& request) const {
   if (secret.empty() || given == nullptr || !auth::equal_secrets(*given, "Bearer " + secret))
     throw Error(ErrorCode::unauthenticated, "not a worker of this endpoint");
   net::WebSocketSession session;
+  session.events.quick_bytes = kQuickBytes;
   session.open = [line](std::shared_ptr<net::WebSocket> socket) { line->socket = std::move(socket); };
   session.events.message = [this, line](std::string text, bool binary) {
     if (binary) return events_.preview(std::move(text));

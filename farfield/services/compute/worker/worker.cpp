@@ -153,7 +153,7 @@ private:
       options.limits.message_bytes = core::Index{64} << 20;
       auto socket = net::connect_websocket(settings->link,
                                            {[this, line](const std::string& text, bool) { hear(line, text); },
-                                            [this, line](const std::string&) { lost(line); }},
+                                            [this, line](const std::string&) { lost(line); }, kQuickBytes},
                                            options);
       {
         const std::lock_guard lock(mutex_);
