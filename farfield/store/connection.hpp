@@ -14,6 +14,8 @@
 
 namespace farfield::store {
 
+struct DatabaseOptions;
+
 /// The words in which databases differ (see Migration).
 struct Dialect {
   std::string_view int64, float64, bytes, id;
@@ -53,7 +55,7 @@ public:
 
 using Connect = std::function<std::unique_ptr<Connection>()>;
 
-std::unique_ptr<Connection> connect_sqlite(const std::string& path, bool writer, double patience_s);
+std::unique_ptr<Connection> connect_sqlite(const std::string& path, bool writer, const DatabaseOptions& options);
 /// Throws `unsupported` where PostgreSQL is not built in.
 std::unique_ptr<Connection> connect_postgres(const std::string& address, bool writer);
 /// The address without its password.

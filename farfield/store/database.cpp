@@ -93,9 +93,10 @@ std::unique_ptr<Database> Database::open(const std::string& address, const Datab
     state->kind = "sqlite";
     state->where = address;
     // Waiting for other processes happens in slices, so that closing is prompt.
-    const double slice_s = std::min(options.patience_s, 1.0);
-    connect_writer = [path, slice_s] { return connect_sqlite(path, true, slice_s); };
-    state->connect_reader = [path, slice_s] { return connect_sqlite(path, false, slice_s); };
+    DatabaseOptions sliced = options;
+    sliced.patience_s = std::min(options.patience_s, 1.0);
+    connect_writer = [path, sliced] { return connect_sqlite(path, true, sliced); };
+    state->connect_reader = [path, sliced] { return connect_sqlite(path, false, sliced); };
   } else if (address.starts_with("postgresql://") || address.starts_with("postgres://")) {
     state->kind = "postgresql";
     state->where = postgres_without_password(address);

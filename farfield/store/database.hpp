@@ -68,6 +68,9 @@ struct Migration {
 
 struct DatabaseOptions {
   double patience_s = 60;  ///< how long reads and writes wait for a database that is away or busy
+  /// SQLite: false keeps a commit from waiting for the disk. It then survives this process, and of the last ones none
+  /// may survive a crash of the machine: for what has no meaning after that.
+  bool waits_for_disk = true;
   int readers = 4;  ///< connections for reading, made when needed
   Index max_group = 1000;  ///< writes in one durable transaction
   Index max_pending = 100000;  ///< writes waiting; more are refused with `unavailable`

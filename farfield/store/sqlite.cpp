@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "farfield/store/connection.hpp"
+#include "farfield/store/database.hpp"
 
 namespace farfield::store {
 namespace {
@@ -46,7 +47,7 @@ using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
 
 class Sqlite final : public Connection {
 public:
-  Sqlite(const std::string& path, bool writer, double patience_s) : path_(path) {
+  Sqlite(const std::string& path, bool writer, const DatabaseOptions& options) : path_(path) {
     // Made by us first, so that nobody else may read it: services keep their secrets there.
     if (writer) {
       const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -61,11 +62,12 @@ public:
     db_.reset(opened);
     if (result != SQLITE_OK) fail(result, "");
     sqlite3_extended_result_codes(opened, 1);
-    sqlite3_busy_timeout(opened, static_cast<int>(patience_s * 1000));
+    sqlite3_busy_timeout(opened, static_cast<int>(options.patience_s * 1000));
     // FULL: a commit waits for the disk, also in WAL mode.
     script(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
         "PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY");
+    if (!options.waits_for_disk) script("PRAGMA synchronous = NORMAL");  // of checkpoints only
     if (!writer) script("PRAGMA query_only = ON");
   }
 
@@ -183,8 +185,8 @@ private:
 };
 }  // namespace
 
-std::unique_ptr<Connection> connect_sqlite(const std::string& path, bool writer, double patience_s) {
-  return std::make_unique<Sqlite>(path, writer, patience_s);
+std::unique_ptr<Connection> connect_sqlite(const std::string& path, bool writer, const DatabaseOptions& options) {
+  return std::make_unique<Sqlite>(path, writer, options);
 }
 
 }  // namespace farfield::store

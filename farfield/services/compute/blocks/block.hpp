@@ -60,6 +60,8 @@ public:
   virtual std::map<std::string, BlockStatus> query(std::span<const std::string> ids) = 0;
   /// Asks it to end: TERM, and KILL after the provider's grace. Nothing happens to a block that has ended.
   virtual void cancel(const std::string& id) = 0;
+  /// Blocks are processes of this machine: none outlives it.
+  virtual bool on_this_machine() const { return false; }
 };
 
 /// What all providers check. Throws `invalid_argument`.

@@ -62,6 +62,8 @@ class LocalBlocks final : public BlockProvider {
 public:
   explicit LocalBlocks(const LocalOptions& options) : options_(options) {}
 
+  bool on_this_machine() const override { return true; }
+
   std::string submit(const BlockRequest& r) override {
     validate(r);
     if (r.nodes != 1)

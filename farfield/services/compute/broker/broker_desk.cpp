@@ -16,6 +16,7 @@ using core::Error;
 using core::ErrorCode;
 
 constexpr double kTick_s = 0.25, kPatience_s = 1;  ///< between tries to store what the database would not take
+constexpr auto kOwe = std::chrono::milliseconds(20);  ///< at most, until an endpoint hears that its ends are stored
 constexpr std::size_t kMostAssigned = 500, kMostStored = 500, kMostRemembered = 1000;
 constexpr std::size_t kMostAssignedBytes = 2 << 20;
 /// Time's worth of tasks that an endpoint has in store beyond its workers, and at most how many for each worker.
@@ -58,12 +59,14 @@ void Broker::State::loop() {
   std::unique_lock lock(mutex);
   while (!stopping) {
     if (inbox.empty())
-      wake.wait_for(lock, std::chrono::duration<double>(kTick_s), [&] { return stopping || !inbox.empty(); });
+      wake.wait_for(lock, owes ? std::chrono::duration<double>(kOwe) : std::chrono::duration<double>(kTick_s),
+                    [&] { return stopping || !inbox.empty(); });
     std::deque<std::function<void()>> inputs;
     inputs.swap(inbox);
     for (const auto& input : inputs) input();
     if (options.wall_s() >= tick_s + kTick_s || options.wall_s() < tick_s) tick();
     for (const std::string& name : std::exchange(to_place, {})) place(endpoints[name]);
+    if (owes) pay();
     flush();
     auto out = std::exchange(effects, {});
     lock.unlock();
@@ -155,15 +158,15 @@ void Broker::State::stored(const Changes& batch, const core::Result<void>& resul
       later.emplace_back(options.wall_s() + kPatience_s, std::make_shared<const std::vector<Change>>(std::move(kept)));
     return;
   }
-  std::map<std::string, Stored> acknowledged;
+  std::map<std::string, std::vector<TaskKey>> acknowledged;
   for (const Change& c : *batch) {
-    if (c.acknowledges > 0) acknowledged[c.to.status.request.endpoint].ends.push_back({c.to.status.id, c.acknowledges});
+    if (c.acknowledges > 0) acknowledged[c.to.status.request.endpoint].push_back({c.to.status.id, c.acknowledges});
     apply(c);
   }
-  for (auto& [name, stored] : acknowledged) {
+  for (auto& [name, ends] : acknowledged) {
     Endpoint& endpoint = endpoints[name];
-    for (const TaskKey& key : stored.ends) endpoint.depart(key.task, key.attempt);
-    send(endpoint, std::move(stored));
+    for (const TaskKey& key : ends) endpoint.depart(key.task, key.attempt);
+    acknowledge(endpoint, std::move(ends));
     to_place.insert(name);
   }
 }
@@ -265,7 +268,10 @@ void Broker::State::place(Endpoint& endpoint) {
   std::size_t bytes = 0;
   std::vector<std::string> watched;
   const auto flush_assign = [&] {
-    if (!assign.tasks.empty()) send(endpoint, std::exchange(assign, {}));
+    if (!assign.tasks.empty()) {
+      send_stored(endpoint);
+      send(endpoint, std::exchange(assign, {}));
+    }
     for (const std::string& id : std::exchange(watched, {})) send(endpoint, Watch{id, true});
     bytes = 0;
   };
@@ -347,12 +353,35 @@ void Broker::State::send(const Endpoint& endpoint, Message message) {
   });
 }
 
+void Broker::State::acknowledge(Endpoint& endpoint, std::vector<TaskKey> ends) {
+  if (!endpoint.line || ends.empty()) return;
+  if (endpoint.stored.empty()) endpoint.stored_since = std::chrono::steady_clock::now();
+  endpoint.stored.insert(endpoint.stored.end(), std::make_move_iterator(ends.begin()),
+                         std::make_move_iterator(ends.end()));
+  owes = true;
+  if (endpoint.stored.size() >= kMostStored) send_stored(endpoint);
+}
+
+void Broker::State::send_stored(Endpoint& endpoint) {
+  if (!endpoint.stored.empty()) send(endpoint, Stored{std::exchange(endpoint.stored, {})});
+}
+
+void Broker::State::pay() {
+  owes = false;
+  const auto now = std::chrono::steady_clock::now();
+  for (auto& [name, endpoint] : endpoints) {
+    if (now >= endpoint.stored_since + kOwe) send_stored(endpoint);
+    owes = owes || !endpoint.stored.empty();
+  }
+}
+
 void Broker::State::close(Endpoint& endpoint, const std::string& reason) {
   if (!endpoint.line) return;
   core::log(core::LogLevel::warning, "endpoint_closed", {{"endpoint", endpoint.record.name}, {"reason", reason}});
   effects.emplace_back([line = std::move(endpoint.line), reason] { line->close(reason); });
   endpoint.line = nullptr;
   endpoint.heard = false;
+  endpoint.stored.clear();  // said again on the next line
   endpoint.since_s = options.wall_s();
 }
 

@@ -241,9 +241,9 @@ void Broker::State::take(Endpoint& endpoint, const Preview& preview, std::shared
 }
 
 void Broker::State::take(Endpoint& endpoint, const Ended& ends) {
-  Stored known;
-  for (const TaskEnd& e : ends.tasks) end_there(endpoint, e, known.ends);
-  if (!known.ends.empty()) send(endpoint, std::move(known));
+  std::vector<TaskKey> known;
+  for (const TaskEnd& e : ends.tasks) end_there(endpoint, e, known);
+  acknowledge(endpoint, std::move(known));
   to_place.insert(endpoint.record.name);
 }
 

@@ -49,6 +49,9 @@ struct Endpoint {
   double since_s = 0, heard_s = 0;
   Capacity capacity;
   double run_s = 1;  ///< how long its tasks run, in the mean of the last ones
+  /// Ends that it has not been told to be stored. Nothing waits for that: it is told along with tasks, or a moment later.
+  std::vector<TaskKey> stored;
+  std::chrono::steady_clock::time_point stored_since{};  ///< the first of them
 
   /// Waiting tasks by class and age; `held` are those that do not fit what the endpoint has now.
   using Order = std::pair<int, std::string>;
@@ -109,6 +112,7 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   std::vector<std::pair<double, Changes>> later;  ///< what the database would not take
   std::set<std::string> to_place;  ///< endpoints where something may be placed now
   double tick_s = 0;
+  bool owes = false;  ///< an endpoint has to be told of stored ends
   std::thread thread;
 
   // broker.cpp
@@ -138,6 +142,10 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   void view(const std::string& task, const std::string& channel, std::shared_ptr<const std::string> message,
             bool binary);
   void send(const Endpoint& endpoint, Message message);
+  void acknowledge(Endpoint& endpoint, std::vector<TaskKey> ends);
+  void send_stored(Endpoint& endpoint);
+  /// Sends what has waited.
+  void pay();
   void close(Endpoint& endpoint, const std::string& reason);
   void place(Endpoint& endpoint);
 

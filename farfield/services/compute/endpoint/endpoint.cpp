@@ -42,6 +42,7 @@ constexpr auto kSweepEvery = std::chrono::hours(6);
 constexpr double kLeavePatience_s = 60;  ///< then the provider is asked to end a block that was asked to leave
 constexpr double kLongestFailurePause_s = 300;
 constexpr std::size_t kMostInMessage = 4096;  ///< tasks
+constexpr std::size_t kMostForgotten = 256;   ///< ends in store of which rows and workers are freed together
 constexpr std::size_t kMostBytesInMessage = std::size_t{4} << 20;
 
 double now_s() { return duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
@@ -77,7 +78,10 @@ void in_pieces(std::vector<T>& items, Size size, Send send) {
 
 struct Endpoint::State {
   State(EndpointOptions o, std::unique_ptr<BlockProvider> provider)
-      : options((check(o), std::move(o))), lock(options.folder), tables(options.folder), dispatcher(limits()) {
+      : options((check(o), std::move(o))),
+        lock(options.folder),
+        tables(options.folder, !provider->on_this_machine()),
+        dispatcher(limits()) {
     for (const char* part : {"tasks", "archives"}) fs::create_directories(fs::path(options.folder) / part);
     options.folder = fs::canonical(options.folder).string();
     listen();
@@ -220,8 +224,9 @@ struct Endpoint::State {
         now.swap(events);
       }
       for (const auto& event : now) event();
-      turn();
-      if (Clock::now() < next_look) continue;
+      const bool look = Clock::now() >= next_look;
+      turn(look);
+      if (!look) continue;
       next_look = Clock::now() + kHousekeeping;
       keep_house();
       if (Clock::now() < next_sweep) continue;
@@ -242,32 +247,19 @@ struct Endpoint::State {
     carrier->remove(old);
   }
 
-  /// Places what can be placed, stores what must be stored, tells what may be told.
-  void turn() {
+  /// Places what can be placed, stores what must be stored, tells what may be told. Rows of ended tasks are removed
+  /// with what is stored anyhow, or when it is time to `look` after things.
+  void turn(bool look) {
     auto handovers = Clock::now() >= storable ? dispatcher.place(now_s()) : std::vector<Handover>{};
     auto orders = dispatcher.take_orders();
-    orders.forget.insert(orders.forget.end(), unforgotten.begin(), unforgotten.end());
-    unforgotten.clear();
-    if (!handovers.empty() || !orders.forget.empty()) {
-      auto acknowledge = std::move(orders.acknowledge);
-      tables.change(
-          handovers, orders.forget,
-          [this, handovers, forgotten = orders.forget, acknowledge](const core::Result<void>& done) {
-            post([this, handovers, forgotten, acknowledge, failed = done ? "" : std::string(done.error().what())] {
-              if (failed.empty()) {
-                dispatcher.stored(handovers, now_s());
-                tell_acknowledged(acknowledge);
-                return;
-              }
-              core::log(LogLevel::error, "tasks_not_stored", {{"reason", failed}});
-              storable = Clock::now() + std::chrono::seconds(1);
-              dispatcher.not_stored(handovers, now_s());
-              unforgotten.insert(unforgotten.end(), forgotten.begin(), forgotten.end());
-            });
-          });
-    } else {
-      tell_acknowledged(orders.acknowledge);
+    forgotten.rows.insert(forgotten.rows.end(), orders.forget.begin(), orders.forget.end());
+    for (auto& [worker, keys] : orders.acknowledge) {
+      auto& all = forgotten.by_worker[worker];
+      all.insert(all.end(), keys.begin(), keys.end());
+      forgotten.ends += keys.size();
     }
+    if (!handovers.empty() || look || forgotten.ends >= kMostForgotten) store(std::move(handovers));
+    if (look || acknowledged.ends >= kMostForgotten) tell_acknowledged();
     for (auto& [worker, tasks] : orders.assign)
       in_pieces(
           tasks, [](const Assignment& a) { return a.request.arguments.size() + 1000; },
@@ -279,14 +271,49 @@ struct Endpoint::State {
     if (!orders.finished.empty()) carrier->remove_tasks(std::move(orders.finished));
   }
 
-  void tell_acknowledged(const std::map<WorkerId, std::vector<TaskKey>>& ends) {
-    for (const auto& [worker, keys] : ends) {
-      auto copy = keys;
-      in_pieces(
-          copy, [](const TaskKey&) { return std::size_t{64}; },
-          [&, id = &worker](std::vector<TaskKey> piece) { tell(*id, Stored{std::move(piece)}); });
+  /// Ends that the service has stored: their rows are removed, then their workers hear of it.
+  struct Forgotten {
+    std::vector<TaskKey> rows{};
+    std::map<WorkerId, std::vector<TaskKey>> by_worker{};
+    std::size_t ends = 0;
+
+    void add(Forgotten&& other) {
+      rows.insert(rows.end(), other.rows.begin(), other.rows.end());
+      for (auto& [worker, keys] : other.by_worker) {
+        auto& all = by_worker[worker];
+        all.insert(all.end(), keys.begin(), keys.end());
+      }
+      ends += other.ends;
+    }
+  };
+
+  void store(std::vector<Handover> handovers) {
+    const auto over = std::make_shared<Forgotten>(std::exchange(forgotten, {}));
+    if (handovers.empty() && over->rows.empty()) return acknowledged.add(std::move(*over));
+    const auto placed = std::make_shared<const std::vector<Handover>>(std::move(handovers));
+    tables.change(*placed, over->rows, [this, placed, over](const core::Result<void>& done) {
+      post([this, placed, over, problem = done ? "" : std::string(done.error().what())] {
+        if (problem.empty()) {
+          dispatcher.stored(*placed, now_s());
+          over->rows.clear();
+          acknowledged.add(std::move(*over));
+          return;
+        }
+        core::log(LogLevel::error, "tasks_not_stored", {{"reason", problem}});
+        storable = Clock::now() + std::chrono::seconds(1);
+        dispatcher.not_stored(*placed, now_s());
+        forgotten.add(std::move(*over));  // another time
+      });
+    });
+  }
+
+  void tell_acknowledged() {
+    for (auto& [worker, keys] : std::exchange(acknowledged, {}).by_worker) {
       for (const TaskKey& key : keys)
         if (outputs.erase(key) > 0) carrier->remove_output(keeper->folder(worker.block), key);
+      in_pieces(
+          keys, [](const TaskKey&) { return std::size_t{64}; },
+          [&, id = &worker](std::vector<TaskKey> piece) { tell(*id, Stored{std::move(piece)}); });
     }
   }
 
@@ -626,7 +653,8 @@ struct Endpoint::State {
   };
   std::map<TaskKey, Output> outputs;  ///< large ones: on their way, or with the service
   std::set<std::string> fetching;     ///< archives
-  std::vector<TaskKey> unforgotten;   ///< rows that could not be removed
+  Forgotten forgotten;                ///< to be removed from disk
+  Forgotten acknowledged;             ///< removed; to be told
   Clock::time_point storable{};       ///< after a failure of the disk
   Capacity told_capacity;
   int service_line = 0, failures = 0;

@@ -29,8 +29,8 @@ CREATE TABLE endpoint_task(
 
 }  // namespace
 
-EndpointTables::EndpointTables(const std::string& folder)
-    : database_(store::Database::open("sqlite:" + folder + "/endpoint.db")) {
+EndpointTables::EndpointTables(const std::string& folder, bool outlive_machine)
+    : database_(store::Database::open("sqlite:" + folder + "/endpoint.db", {.waits_for_disk = outlive_machine})) {
   database_->migrate("endpoint", migrations());
 }
 

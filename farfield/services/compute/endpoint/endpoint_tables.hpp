@@ -22,8 +22,9 @@ struct BlockRow {
 /// Thread-safe. Throws what Database throws.
 class EndpointTables {
 public:
-  /// "endpoint.db" in the folder.
-  explicit EndpointTables(const std::string& folder);
+  /// "endpoint.db" in the folder. `outlive_machine`: blocks may, so that every change waits for the disk; else it has
+  /// to survive this process only.
+  EndpointTables(const std::string& folder, bool outlive_machine);
 
   std::vector<BlockRow> blocks() const;
   void keep(const BlockRow& block);
