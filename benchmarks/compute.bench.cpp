@@ -183,8 +183,8 @@ void measure(Broker& broker, const char* what) {
     times.push_back(seconds_since(start));
   }
   print_times(fmt::format("{}: no-op, one at a time", what).c_str(), times);
-  for (const int in_flight : {16, 256, kMany}) {
-    const int count = in_flight == 16 ? 4000 : kMany;
+  for (const int in_flight : {4, 16, 64, 256, kMany}) {
+    const int count = in_flight <= 16 ? 4000 : kMany;
     std::counting_semaphore<> room(in_flight);
     ended = 0;
     const auto start = Clock::now();
