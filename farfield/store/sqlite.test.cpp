@@ -35,6 +35,16 @@ TEST(Sqlite, FilesAreForTheirOwnerOnly) {
   EXPECT_EQ(db->kind(), "sqlite");
 }
 
+TEST(Sqlite, CommitsWaitForTheDiskUnlessTheyNeedNot) {
+  const testing::TemporaryFolder folder;
+  const auto synchronous = [&](const DatabaseOptions& options) {
+    const auto db = Database::open("sqlite:" + (folder.path() / "a.db").string(), options);
+    return db->write([](Transaction& t) { return t.query("PRAGMA synchronous")[0].integer(0); });
+  };
+  EXPECT_EQ(synchronous({}), 2);                         // FULL
+  EXPECT_EQ(synchronous({.waits_for_disk = false}), 1);  // NORMAL: with a WAL, of checkpoints only
+}
+
 TEST(Sqlite, WhatIsNoDatabaseIsRefused) {
   const testing::TemporaryFolder folder;
   const std::string path = folder.path() / "text";

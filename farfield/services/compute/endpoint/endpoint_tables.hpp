@@ -24,7 +24,7 @@ class EndpointTables {
 public:
   /// "endpoint.db" in the folder. `outlive_machine`: blocks may, so that every change waits for the disk; else it has
   /// to survive this process only.
-  EndpointTables(const std::string& folder, bool outlive_machine);
+  explicit EndpointTables(const std::string& folder, bool outlive_machine = true);
 
   std::vector<BlockRow> blocks() const;
   void keep(const BlockRow& block);
