@@ -49,7 +49,8 @@ struct Endpoint {
   double since_s = 0, heard_s = 0;
   Capacity capacity;
   double run_s = 1;  ///< how long its tasks run, in the mean of the last ones
-  /// Ends that it has not been told to be stored. Nothing waits for that: it is told along with tasks, or a moment later.
+  /// Ends that it has not been told to be stored. Nothing waits for that: it is told along with tasks, or a moment
+  /// later.
   std::vector<TaskKey> stored;
   std::chrono::steady_clock::time_point stored_since{};  ///< the first of them
 
