@@ -156,10 +156,10 @@ const core::OptionValues kReconstruct{{"refine-after-scan", std::int64_t{5}}};
 
 void at_rate(const Recording& recording, double rate_hz, int threads) {
   const auto patterns = std::ssize(recording.messages) - 2;
-  core::ThreadPool reading_pool(1), pool(threads);
+  core::ThreadPool pool(threads);
   Detector detector(recording.messages, rate_hz);
   stream::SocketFeed feed(net::ZmqKind::pull, detector.endpoint());
-  stream::dectris::SeriesReceiver receiver(feed, {.pool = &reading_pool, .batch_bytes = Index{16} << 20});
+  stream::dectris::SeriesReceiver receiver(feed, {.threads = 1, .batch_bytes = Index{16} << 20});
   const auto series = receiver.next({});
   WithProbe source(*series, recording.acquisition);
   const auto technique = pty::reconstruct_verb().analyse(kReconstruct, {&pool, nullptr, &kClock, 1, 0});
@@ -199,7 +199,7 @@ void first_patterns(const Recording& recording, int threads) {
   few.push_back(recording.messages.back());
   for (const int rounds : {5, 10, 20, 40}) {
     stream::MemoryFeed feed(few);
-    stream::dectris::SeriesReceiver receiver(feed, {.pool = &pool, .late_s = 0.01});
+    stream::dectris::SeriesReceiver receiver(feed, {.late_s = 0.01});
     const auto series = receiver.next({});
     WithProbe source(*series, recording.acquisition);
     const auto technique = pty::reconstruct_verb().analyse(kReconstruct, {&pool, nullptr, &kClock, 1, 0});
