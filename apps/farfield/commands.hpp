@@ -56,6 +56,8 @@ Command task_output_command();
 Command function_register_command();
 Command function_list_command();
 Command function_show_command();
+/// farfield user, group, identity, experiment.
+std::vector<Command> directory_commands();
 /// farfield events ...: events.cpp, events_reduce.cpp, events_report.cpp.
 std::vector<Command> event_commands();
 Command events_reduce_command();

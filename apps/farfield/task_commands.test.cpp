@@ -1,71 +1,22 @@
 // farfield task and farfield function, with a service as it is shipped and an endpoint that does not come.
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "apps/farfield/command_line.hpp"
-#include "apps/farfield/commands.hpp"
 #include "apps/farfield/compute_options.hpp"
-#include "apps/farfield/credentials.hpp"
-#include "apps/farfield/service.hpp"
-#include "apps/farfield/settings.hpp"
-#include "farfield/core/testing.hpp"
-#include "farfield/services/auth/access.hpp"
+#include "apps/farfield/testing_service.hpp"
 
 namespace farfield::apps {
 namespace {
-namespace auth = services::auth;
 using core::ErrorCode;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-class TaskCommands : public ::testing::Test {
+class TaskCommands : public testing::ServiceTest {
 protected:
-  TaskCommands() {
-    ServeOptions options;
-    options.folder = folder / "service";
-    options.port = 0;
-    options.issuer = "https://farfield.test";
-    options.requests_per_s = 0;
-    service = std::make_unique<Service>(options);
-    auth::Issuer& issuer = service->access().issuer();
-    issuer.directory().create_experiment("2026-1-Garcia-1", "user:admin");
-    ::setenv("XDG_CONFIG_HOME", (folder / "config").c_str(), 1);
-    const auto device = issuer.begin_device("farfield-cli", "farfield");
-    issuer.decide_device(device.user_code, "user:admin", true);
-    const auto tokens = issuer.device_tokens("farfield-cli", device.device_code);
-    Credentials(credentials_folder())
-        .keep({service->origin(), service->made_certificate()}, tokens.access, tokens.refresh, tokens.expires_in_s);
-    compute_service({}).call("POST", "/api/v1/endpoints", R"({"name":"cluster"})");
-  }
-  ~TaskCommands() override { ::unsetenv("XDG_CONFIG_HOME"); }
-
-  struct Outcome {
-    int code = 0;
-    std::string out;
-  };
-  static Outcome run(const std::vector<std::string>& words) {
-    const core::SteadyClock clock;
-    const std::vector<Command> commands = all_commands();
-    const auto line = parse_command_line(commands, words);
-    Outcome outcome;
-    ::testing::internal::CaptureStdout();
-    try {
-      outcome.code = line.command->run(
-          {line.inputs, resolve(line, [](const std::string&) { return std::optional<std::string>(); })},
-          {{}, clock, {}});
-    } catch (const core::Error& e) {
-      outcome.code = core::traits(e.code()).exit_code;
-    }
-    outcome.out = ::testing::internal::GetCapturedStdout();
-    return outcome;
-  }
-
-  core::testing::TemporaryFolder folder;
-  std::unique_ptr<Service> service;
+  TaskCommands() { compute_service({}).call("POST", "/api/v1/endpoints", R"({"name":"cluster"})"); }
 };
 
 TEST_F(TaskCommands, FromRegistrationToCancellation) {
@@ -83,21 +34,21 @@ TEST_F(TaskCommands, FromRegistrationToCancellation) {
     words.insert(words.end(), place.begin(), place.end());
     return run(words);
   };
-  EXPECT_EQ(submit("{}").code, core::traits(ErrorCode::invalid_argument).exit_code);
-  EXPECT_EQ(submit("[]").code, core::traits(ErrorCode::invalid_argument).exit_code);
+  EXPECT_EQ(submit("{}").code, exit_code(ErrorCode::invalid_argument));
+  EXPECT_EQ(submit("[]").code, exit_code(ErrorCode::invalid_argument));
   std::ofstream(folder / "arguments.json") << R"({"from":"a","to":"b"})";
   const std::string id = submit("@" + (folder / "arguments.json").string()).out;
   EXPECT_EQ(submit(R"({"to":"b","from":"a"})").out, id);
-  EXPECT_EQ(submit(R"({"to":"c","from":"a"})").code, core::traits(ErrorCode::conflict).exit_code);
+  EXPECT_EQ(submit(R"({"to":"c","from":"a"})").code, exit_code(ErrorCode::conflict));
   const std::string task = id.substr(0, id.size() - 1);
   EXPECT_THAT(run({"task", "list"}).out, HasSubstr(task + "  queued"));
   EXPECT_THAT(run({"task", "list", "--experiment=2026-1-Garcia-1", "--json"}).out, HasSubstr(task));
   EXPECT_THAT(run({"task", "show", task}).out, HasSubstr("which is not connected"));
-  EXPECT_EQ(run({"task", "output", task}).code, core::traits(ErrorCode::conflict).exit_code);
+  EXPECT_EQ(run({"task", "output", task}).code, exit_code(ErrorCode::conflict));
   EXPECT_EQ(run({"task", "log", task}).out, "");
   EXPECT_EQ(run({"task", "cancel", task}).out, "cancelled\n");
   EXPECT_EQ(json::parse(run({"task", "show", task, "--json"}).out)["state"], "cancelled");
-  EXPECT_EQ(run({"task", "show", "nobody"}).code, core::traits(ErrorCode::not_found).exit_code);
+  EXPECT_EQ(run({"task", "show", "nobody"}).code, exit_code(ErrorCode::not_found));
 }
 
 }  // namespace

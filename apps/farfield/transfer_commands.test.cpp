@@ -1,53 +1,29 @@
 // farfield transfer submit and its relatives, with a service and two agents as they are shipped.
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "apps/farfield/agent.hpp"
-#include "apps/farfield/command_line.hpp"
-#include "apps/farfield/commands.hpp"
-#include "apps/farfield/credentials.hpp"
-#include "apps/farfield/service.hpp"
-#include "apps/farfield/settings.hpp"
-#include "farfield/core/testing.hpp"
-#include "farfield/services/auth/access.hpp"
+#include "apps/farfield/testing_service.hpp"
 #include "farfield/services/transfer/rest.hpp"
 
 namespace farfield::apps {
 namespace {
-namespace auth = services::auth;
 namespace fs = std::filesystem;
 using core::ErrorCode;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-constexpr const char* kExperiment = "2026-1-Garcia-1";
-
-class TransferCommands : public ::testing::Test {
+class TransferCommands : public testing::ServiceTest {
 protected:
   TransferCommands() {
-    options.folder = folder / "service";
-    options.port = 0;
-    options.issuer = "https://farfield.test";
-    options.requests_per_s = 0;
-    service = std::make_unique<Service>(options);
-    auth::Issuer& issuer = service->access().issuer();
-    issuer.directory().create_experiment(kExperiment, "user:admin");
     for (const auto* name : {"beamline", "cluster"}) agents.push_back(agent(name));
-    ::setenv("XDG_CONFIG_HOME", (folder / "config").c_str(), 1);
-    const auto device = issuer.begin_device("farfield-cli", "farfield");
-    issuer.decide_device(device.user_code, "user:admin", true);
-    const auto tokens = issuer.device_tokens("farfield-cli", device.device_code);
-    Credentials(credentials_folder())
-        .keep({service->origin(), service->made_certificate()}, tokens.access, tokens.refresh, tokens.expires_in_s);
     write("beamline/2026-1-Garcia-1/input/scan100/a.h5", "a");
     write("beamline/2026-1-Garcia-1/input/scan100/sub/b.h5", "bb");
   }
-  ~TransferCommands() override { ::unsetenv("XDG_CONFIG_HOME"); }
 
   std::unique_ptr<Agent> agent(const std::string& name) {
     const fs::path secret = folder / (name + ".secret");
@@ -77,28 +53,11 @@ protected:
     text << std::ifstream(folder / path).rdbuf();
     return text.str();
   }
-  /// Exit code and standard output.
-  static std::pair<int, std::string> run(std::vector<std::string> words) {
-    const core::SteadyClock clock;
+  static Outcome run(std::vector<std::string> words) {
     words.insert(words.begin(), "transfer");
-    const std::vector<Command> commands{transfer_submit_command(), transfer_list_command(), transfer_show_command(),
-                                        transfer_wait_command(), transfer_cancel_command()};
-    const auto line = parse_command_line(commands, words);
-    ::testing::internal::CaptureStdout();
-    int code = 0;
-    try {
-      code = line.command->run(
-          {line.inputs, resolve(line, [](const std::string&) { return std::optional<std::string>(); })},
-          {{}, clock, {}});
-    } catch (const core::Error& e) {
-      code = core::traits(e.code()).exit_code;
-    }
-    return {code, ::testing::internal::GetCapturedStdout()};
+    return ServiceTest::run(words);
   }
 
-  core::testing::TemporaryFolder folder;
-  ServeOptions options;
-  std::unique_ptr<Service> service;
   std::vector<std::unique_ptr<Agent>> agents;
   const std::string from = std::string("beamline/") + kExperiment, to = std::string("cluster/") + kExperiment;
 };
@@ -112,39 +71,37 @@ TEST_F(TransferCommands, SubmitWaitAndLook) {
   EXPECT_EQ(last["state"], "succeeded");
   EXPECT_EQ(last["message_type"], "transfer");
   const std::string id = last["id"];
-  EXPECT_THAT(run({"list"}).second, HasSubstr(id + "  succeeded  2 of 2 files"));
-  EXPECT_THAT(run({"show", id}).second, HasSubstr(from + " -> " + to));
-  EXPECT_EQ(run({"wait", id}).first, core::kExitOk);
+  EXPECT_THAT(run({"list"}).out, HasSubstr(id + "  succeeded  2 of 2 files"));
+  EXPECT_THAT(run({"show", id}).out, HasSubstr(from + " -> " + to));
+  EXPECT_EQ(run({"wait", id}).code, core::kExitOk);
 
   // The same key is the same transfer.
   const auto once = run({"submit", from + "/input/scan100/a.h5", to + "/a.h5", "--key", "one"});
-  EXPECT_EQ(run({"submit", from + "/input/scan100/a.h5", to + "/a.h5", "--key", "one"}).second, once.second);
-  std::string other = once.second;
+  EXPECT_EQ(run({"submit", from + "/input/scan100/a.h5", to + "/a.h5", "--key", "one"}).out, once.out);
+  std::string other = once.out;
   other.pop_back();
-  EXPECT_EQ(run({"wait", other}).first, core::kExitOk);
+  EXPECT_EQ(run({"wait", other}).code, core::kExitOk);
   EXPECT_EQ(read("cluster/2026-1-Garcia-1/a.h5"), "a");
 }
 
 TEST_F(TransferCommands, FailuresAndCancellation) {
   const auto gone = run({"submit", from + "/gone", to + "/gone", "--wait"});
-  EXPECT_EQ(gone.first, 1);
-  EXPECT_THAT(gone.second, HasSubstr("failed"));
+  EXPECT_EQ(gone.code, 1);
+  EXPECT_THAT(gone.out, HasSubstr("failed"));
   auto id =
       run({"submit", from + "/input/scan100/", to + "/x/", "--follow", "--marker", "never", "--complete-after", "0"})
-          .second;
+          .out;
   id.pop_back();
-  EXPECT_EQ(run({"cancel", id}).first, core::kExitOk);
-  EXPECT_EQ(run({"wait", id}).first, core::traits(ErrorCode::cancelled).exit_code);
-  EXPECT_EQ(run({"show", "made-up"}).first, core::traits(ErrorCode::not_found).exit_code);
-  EXPECT_EQ(run({"submit", "beamline/x", to + "/x"}).first, core::kExitUsage);
-  EXPECT_EQ(run({"submit", from + "/a/", to + "/a"}).first, core::kExitUsage);
-  EXPECT_EQ(run({"submit", from + "/../a", to + "/a"}).first, core::kExitUsage);
-  EXPECT_EQ(run({"submit", "nowhere/" + std::string(kExperiment) + "/a", to + "/a"}).first,
-            core::traits(ErrorCode::not_found).exit_code);
-  EXPECT_EQ(run({"submit", "beamline/2026-1-Other-2/a", to + "/a"}).first,
-            core::traits(ErrorCode::forbidden).exit_code);
-  EXPECT_EQ(run({"list", "--service", "https://127.0.0.1:1"}).first,
-            core::traits(ErrorCode::unauthenticated).exit_code);
+  EXPECT_EQ(run({"cancel", id}).code, core::kExitOk);
+  EXPECT_EQ(run({"wait", id}).code, exit_code(ErrorCode::cancelled));
+  EXPECT_EQ(run({"show", "made-up"}).code, exit_code(ErrorCode::not_found));
+  EXPECT_EQ(run({"submit", "beamline/x", to + "/x"}).code, core::kExitUsage);
+  EXPECT_EQ(run({"submit", from + "/a/", to + "/a"}).code, core::kExitUsage);
+  EXPECT_EQ(run({"submit", from + "/../a", to + "/a"}).code, core::kExitUsage);
+  EXPECT_EQ(run({"submit", "nowhere/" + std::string(kExperiment) + "/a", to + "/a"}).code,
+            exit_code(ErrorCode::not_found));
+  EXPECT_EQ(run({"submit", "beamline/2026-1-Other-2/a", to + "/a"}).code, exit_code(ErrorCode::forbidden));
+  EXPECT_EQ(run({"list", "--service", "https://127.0.0.1:1"}).code, exit_code(ErrorCode::unauthenticated));
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ std::vector<Command> all_commands() {
         task_output_command(), function_register_command(), function_list_command(), function_show_command()})
     commands.push_back(command);
   for (auto& command : event_commands()) commands.push_back(command);
+  for (auto& command : directory_commands()) commands.push_back(command);
   for (const auto* technique : techniques())
     for (auto& command : live_commands(*technique)) commands.push_back(std::move(command));
   commands.push_back(replay_command());

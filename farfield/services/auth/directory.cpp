@@ -103,6 +103,14 @@ std::optional<User> Directory::user(const std::string& id) const {
   return User{id, row.text(0), row.integer(1) != 0, row.integer(2) != 0};
 }
 
+std::vector<User> Directory::users(const std::string& after, core::Index limit) const {
+  std::vector<User> out;
+  for (const auto row : database_.query(
+           "SELECT id, name, administrator, disabled FROM auth_user WHERE id > ? ORDER BY id LIMIT ?", after, limit))
+    out.push_back({row.text(0), row.text(1), row.integer(2) != 0, row.integer(3) != 0});
+  return out;
+}
+
 bool Directory::has_users() const { return !database_.query("SELECT 1 FROM auth_user LIMIT 1").empty(); }
 
 bool Directory::check_password(const std::string& id, const std::string& password) {
@@ -186,6 +194,15 @@ std::optional<Client> Directory::client(const std::string& id) const {
   return Client{id, !row.is_null(0), split(row.text(1)), split(row.text(2))};
 }
 
+std::vector<Client> Directory::services(const std::string& after, core::Index limit) const {
+  std::vector<Client> out;
+  for (const auto row : database_.query(
+           "SELECT id, redirects, scopes FROM auth_client WHERE secret IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
+           after, limit))
+    out.push_back({row.text(0), true, split(row.text(1)), split(row.text(2))});
+  return out;
+}
+
 bool Directory::check_secret(const std::string& id, std::string_view secret) const {
   const auto rows = database_.query("SELECT secret FROM auth_client WHERE id = ? AND secret IS NOT NULL", id);
   const std::string given = digest(secret);
@@ -210,9 +227,22 @@ void Directory::set_member(const std::string& group, const std::string& subject,
   });
 }
 
+std::vector<Directory::Group> Directory::groups_with_members(const std::string& after, core::Index limit) const {
+  std::vector<Group> out;
+  for (const auto row :
+       database_.query("SELECT g.id, m.subject FROM (SELECT id FROM auth_group WHERE id > ? ORDER BY id LIMIT ?) g "
+                       "LEFT JOIN auth_member m ON m.group_id = g.id ORDER BY g.id, m.subject",
+                       after, limit)) {
+    if (out.empty() || out.back().id != row.text(0)) out.push_back({row.text(0), {}});
+    if (!row.is_null(1)) out.back().members.push_back(row.text(1));
+  }
+  return out;
+}
+
 std::vector<std::string> Directory::groups(const std::string& subject) const {
   std::vector<std::string> out;
-  for (const auto row : database_.query("SELECT group_id FROM auth_member WHERE subject = ? ORDER BY group_id", subject))
+  for (const auto row :
+       database_.query("SELECT group_id FROM auth_member WHERE subject = ? ORDER BY group_id", subject))
     out.push_back(row.text(0));
   return out;
 }

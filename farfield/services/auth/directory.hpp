@@ -38,6 +38,8 @@ public:
   void set_password(const std::string& id, const std::string& password);
   void set_disabled(const std::string& id, bool disabled);
   std::optional<User> user(const std::string& id) const;
+  /// At most `limit`, in the order of their names, after `after`; so are the other lists.
+  std::vector<User> users(const std::string& after = {}, core::Index limit = 1000) const;
   bool has_users() const;
   /// After 5 wrong passwords each further one waits twice as long, up to 15 minutes: `unavailable`. False takes as
   /// long for a user that does not exist as for a wrong password.
@@ -51,10 +53,17 @@ public:
   std::string renew_secret(const std::string& id);
   void remove_client(const std::string& id);
   std::optional<Client> client(const std::string& id) const;
+  /// Service identities.
+  std::vector<Client> services(const std::string& after = {}, core::Index limit = 1000) const;
   bool check_secret(const std::string& id, std::string_view secret) const;
 
   void add_group(const std::string& id);
   void set_member(const std::string& group, const std::string& subject, bool member);
+  struct Group {
+    std::string id;
+    std::vector<std::string> members;  ///< subjects
+  };
+  std::vector<Group> groups_with_members(const std::string& after = {}, core::Index limit = 1000) const;
   /// Groups of which the subject is a member.
   std::vector<std::string> groups(const std::string& subject) const;
 
@@ -68,7 +77,6 @@ public:
     std::string experiment;
     Role role;
   };
-  /// At most `limit`, in the order of their names, after `after`.
   std::vector<Membership> experiments(const std::string& subject, const std::string& after = {},
                                       core::Index limit = 1000) const;
   struct Assignment {

@@ -286,7 +286,14 @@ TEST_F(Http, AdministrationIsForAdministrators) {
   EXPECT_EQ(call("POST", "/api/v1/experiments", admin, {{"id", "2026-2-X-1"}, {"owner", "user:x"}}).status, 201);
   EXPECT_EQ(call("POST", "/api/v1/groups", admin, {{"id", "g"}}).status, 201);
   EXPECT_EQ(call("PUT", "/api/v1/groups/g/members/user:x", admin, json::object()).status, 204);
+  EXPECT_EQ(json::parse(call("GET", "/api/v1/groups", admin).body)["groups"].back(),
+            (json{{"id", "g"}, {"members", {"user:x"}}}));
   EXPECT_EQ(call("DELETE", "/api/v1/groups/g/members/user:x", admin).status, 204);
+  EXPECT_EQ(json::parse(call("GET", "/api/v1/groups?after=f", admin).body)["groups"],
+            (json{{{"id", "g"}, {"members", json::array()}}}));
+  for (const char* list : {"/api/v1/users", "/api/v1/groups", "/api/v1/services"})
+    EXPECT_EQ(call("GET", list, plain).status, 403);
+  EXPECT_THAT(call("GET", "/api/v1/users?after=w", admin).body, HasSubstr(R"("id":"x")"));
   const auto service =
       json::parse(call("POST", "/api/v1/services", admin, {{"id", "ep"}, {"scopes", {"compute.endpoint"}}}).body);
   EXPECT_EQ(form("/oauth/token", {{"grant_type", "client_credentials"},
@@ -295,6 +302,22 @@ TEST_F(Http, AdministrationIsForAdministrators) {
                                   {"scope", "compute.endpoint"}})
                 .status,
             200);
+  EXPECT_THAT(call("GET", "/api/v1/services", admin).body,
+              HasSubstr(R"({"client_id":"ep","scopes":["compute.endpoint"]})"));
+  EXPECT_THAT(call("GET", "/api/v1/services", admin).body, Not(HasSubstr("secret")));
+  const auto ask = [&](const std::string& secret) {
+    return form("/oauth/token", {{"grant_type", "client_credentials"},
+                                 {"client_id", "ep"},
+                                 {"client_secret", secret},
+                                 {"scope", "compute.endpoint"}});
+  };
+  const std::string before = json::parse(ask(service["client_secret"]).body)["access_token"];
+  EXPECT_EQ(call("POST", "/api/v1/services/ep/secret", plain).status, 403);
+  const auto renewed = json::parse(call("POST", "/api/v1/services/ep/secret", admin).body);
+  EXPECT_EQ(ask(service["client_secret"]).status, 401);
+  EXPECT_EQ(call("GET", "/api/v1/whoami", before).status, 401);
+  EXPECT_EQ(ask(renewed["client_secret"]).status, 200);
+  EXPECT_EQ(call("POST", "/api/v1/services/nobody/secret", admin).status, 404);
   EXPECT_EQ(call("DELETE", "/api/v1/services/ep", admin).status, 204);
   EXPECT_EQ(call("PUT", "/api/v1/users/garcia/disabled", admin, {{"disabled", true}}).status, 204);
   EXPECT_EQ(call("GET", "/api/v1/whoami", plain).status, 401);  // out at once

@@ -16,6 +16,11 @@ net::Response done() {
   return response;
 }
 
+std::string after(const net::Request& r) {
+  const std::string* given = r.query("after");
+  return given == nullptr ? std::string() : *given;
+}
+
 json experiment_json(Directory& directory, const std::string& id) {
   json roles = json::array();
   for (const auto& [subject, role] : directory.roles(id)) roles.push_back({{"subject", subject}, {"role", name(role)}});
@@ -30,9 +35,8 @@ void add_experiments(net::Router& router, Access& access) {
     return json_response({{"subject", who.subject}, {"client", who.client}, {"scope", format_scopes(who.scopes)}});
   });
   router.get("/api/v1/experiments", access.guard(all, [&directory](const net::Request& r, const Principal& who) {
-    const std::string* after = r.query("after");
     json list = json::array();
-    for (const auto& [id, role] : directory.experiments(who.subject, after == nullptr ? "" : *after))
+    for (const auto& [id, role] : directory.experiments(who.subject, after(r)))
       list.push_back({{"id", id}, {"role", name(role)}});
     return json_response({{"experiments", list}});
   }));
@@ -67,6 +71,15 @@ void add_administration(net::Router& router, Access& access) {
   const auto guarded = [&](Access::Handler handler) {
     return access.guard(std::string(kAdministration), std::move(handler));
   };
+  router.get("/api/v1/users", guarded([&directory](const net::Request& r, const Principal&) {
+               json list = json::array();
+               for (const User& user : directory.users(after(r)))
+                 list.push_back({{"id", user.id},
+                                 {"name", user.name},
+                                 {"administrator", user.administrator},
+                                 {"disabled", user.disabled}});
+               return json_response({{"users", list}});
+             }));
   router.post("/api/v1/users", guarded([&directory](const net::Request& r, const Principal&) {
                 const auto body = json_body(r, {"id", "name", "password", "administrator"});
                 std::optional<std::string> password;
@@ -89,6 +102,12 @@ void add_administration(net::Router& router, Access& access) {
                if (body["disabled"].get<bool>()) issuer.revoke_subject(user_subject(r.parameter("user")));
                return done();
              }));
+  router.get("/api/v1/services", guarded([&directory](const net::Request& r, const Principal&) {
+               json list = json::array();
+               for (const Client& service : directory.services(after(r)))
+                 list.push_back({{"client_id", service.id}, {"scopes", service.scopes}});
+               return json_response({{"services", list}});
+             }));
   router.post("/api/v1/services", guarded([&directory](const net::Request& r, const Principal&) {
                 const auto body = json_body(r, {"id", "scopes"});
                 std::vector<std::string> scopes;
@@ -102,10 +121,22 @@ void add_administration(net::Router& router, Access& access) {
                 const std::string id = json_text(body, "id"), secret = directory.add_service(id, scopes);
                 return created({{"client_id", id}, {"client_secret", secret}});
               }));
+  // What was obtained by the old secret ends with it.
+  router.post("/api/v1/services/{service}/secret", guarded([&](const net::Request& r, const Principal&) {
+                const std::string &id = r.parameter("service"), secret = directory.renew_secret(id);
+                issuer.revoke_subject(service_subject(id));
+                return json_response({{"client_id", id}, {"client_secret", secret}});
+              }));
   router.del("/api/v1/services/{service}", guarded([&](const net::Request& r, const Principal&) {
                directory.remove_client(r.parameter("service"));
                issuer.revoke_subject(service_subject(r.parameter("service")));
                return done();
+             }));
+  router.get("/api/v1/groups", guarded([&directory](const net::Request& r, const Principal&) {
+               json list = json::array();
+               for (const auto& [id, members] : directory.groups_with_members(after(r)))
+                 list.push_back({{"id", id}, {"members", members}});
+               return json_response({{"groups", list}});
              }));
   router.post("/api/v1/groups", guarded([&directory](const net::Request& r, const Principal&) {
                 const auto id = json_text(json_body(r, {"id"}), "id");
