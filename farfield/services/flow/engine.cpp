@@ -27,6 +27,7 @@ using Steady = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr double kPatience_s = 1;  ///< between tries to store what the database would not take
+constexpr auto kLongestTask = std::chrono::seconds(60);
 
 /// Whether the database may take the same change later: it was away, its disk was full, broken or read-only, its
 /// administrator is at work on passwords. Else the change itself is what it does not take.
@@ -384,20 +385,41 @@ struct Engine::State {
     }
   }
 
+  /// Again and again, while the database is away: nobody else would bring these runs back.
+  void persist(std::string_view event, std::function<void()> action) {
+    try {
+      action();
+    } catch (const Error& e) {
+      core::log(core::LogLevel::error, event, {{"error", e.what()}});
+      if (passes(e.code()))
+        later.emplace_back(now.s() + kPatience_s,
+                           [this, event, action = std::move(action)] { persist(event, action); });
+    } catch (const std::exception& e) {
+      core::log(core::LogLevel::error, event, {{"error", e.what()}});
+    }
+  }
+
+  void bring_back(const std::string& id) {
+    if (live.contains(id)) return;
+    Live one = replayed(id);
+    if (one.record.status == RunStatus::active) adopt(std::move(one));
+  }
+
   void recover() {
     const auto active = records.active_runs();
-    for (const std::string& id : active) guarded("flow.run_not_recovered", [&] { adopt(replayed(id)); });
+    for (const std::string& id : active) persist("flow.run_not_recovered", [this, id] { bring_back(id); });
     for (const auto& provider : providers.all())
-      guarded("flow.give_up_failed",
-              [&] { provider->give_up([this](const std::string& key) { return is_over(key); }); });
+      persist("flow.give_up_failed",
+              [this, provider] { provider->give_up([this](const std::string& key) { return is_over(key); }); });
     if (!active.empty()) core::log(core::LogLevel::info, "flow.recovered", {{"runs", std::to_string(active.size())}});
   }
 
-  /// Runs `task` on the engine's thread and returns when it has.
-  void on_thread(const std::function<void()>& task) {
-    const auto promise = std::make_shared<std::promise<void>>();
+  /// Runs `task` on the engine's thread and returns when it has; `unavailable` where that does not come to it: the task
+  /// may then still run, and refers to nothing of the caller's.
+  void on_thread(std::function<void()> task) {
+    auto promise = std::make_shared<std::promise<void>>();
     auto done = promise->get_future();
-    post([&task, promise] {
+    post([task = std::move(task), promise = std::move(promise)] {
       try {
         task();
         promise->set_value();
@@ -405,7 +427,13 @@ struct Engine::State {
         promise->set_exception(std::current_exception());
       }
     });
-    done.get();
+    if (done.wait_for(kLongestTask) != std::future_status::ready)
+      throw Error(ErrorCode::unavailable, "the flow engine is busy; try again");
+    try {
+      done.get();
+    } catch (const std::future_error&) {  // dropped undone
+      throw Error(ErrorCode::unavailable, "the flow engine is stopping");
+    }
   }
 };
 
@@ -424,6 +452,11 @@ Engine::~Engine() {
   }
   state_->wake.notify_all();
   state_->thread.join();
+  std::deque<std::function<void()>> dropped;  // whoever waits for one is told
+  {
+    const std::lock_guard lock(state_->mutex);
+    dropped.swap(state_->tasks);
+  }
   const std::lock_guard lock(*state_->self_mutex);
   *state_->self = nullptr;
 }
@@ -507,7 +540,8 @@ std::string Engine::start(const RunRequest& request) {
 void Engine::cancel(const std::string& run_id, const std::string& by) {
   const RunRecord record = state_->records.run(run_id);
   if (record.status == RunStatus::active) {
-    state_->on_thread([&] { state_->give(run_id, [by](Run& run, double now_s) { run.cancel(by, now_s); }); });
+    state_->on_thread(
+        [s = state_.get(), run_id, by] { s->give(run_id, [by](Run& run, double now_s) { run.cancel(by, now_s); }); });
     if (wait(run_id, 60).status != RunStatus::active) return;
     throw Error(ErrorCode::unavailable, fmt::format("run '{}' could not be cancelled yet", run_id));
   }
@@ -520,10 +554,10 @@ void Engine::resume(const std::string& run_id, const std::string& by) {
   if (record.status != RunStatus::failed && record.status != RunStatus::cancelled)
     throw Error(ErrorCode::conflict, fmt::format("run '{}' is {}, only a FAILED or CANCELLED one can be resumed",
                                                  run_id, name_of(record.status)));
-  state_->on_thread([&] {
-    if (state_->live.contains(run_id)) return;
-    state_->adopt(state_->replayed(run_id));
-    state_->give(run_id, [by](Run& run, double now_s) { run.resume(by, now_s); });
+  state_->on_thread([s = state_.get(), run_id, by] {
+    if (s->live.contains(run_id)) return;
+    s->adopt(s->replayed(run_id));
+    s->give(run_id, [by](Run& run, double now_s) { run.resume(by, now_s); });
   });
   const auto deadline = Steady::now() + std::chrono::seconds(60);
   while (state_->records.run(run_id).events == record.events) {
@@ -535,11 +569,7 @@ void Engine::resume(const std::string& run_id, const std::string& by) {
 }
 
 void Engine::adopt(const std::string& run_id) {
-  state_->on_thread([&] {
-    if (state_->live.contains(run_id)) return;
-    Live one = state_->replayed(run_id);
-    if (one.record.status == RunStatus::active) state_->adopt(std::move(one));
-  });
+  state_->on_thread([s = state_.get(), run_id] { s->bring_back(run_id); });
 }
 
 RunRecord Engine::wait(const std::string& run_id, double timeout_s) {

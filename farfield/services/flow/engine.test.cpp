@@ -142,6 +142,30 @@ protected:
 };
 INSTANTIATE_TEST_SUITE_P(Each, Engines, store::testing::kinds(), store::testing::kind_name);
 
+/// Its thread is busy, and then it ends: whoever had asked for something is told so, instead of waiting for ever.
+TEST_P(Engines, WhoWaitsForAnEngineThatEndsIsTold) {
+  const std::string run =
+      start(deploy(R"({"StartAt": "A", "States": {"A": {"Type": "Wait", "Seconds": 600, "End": true}}})"));
+  std::promise<void> busy, go_on;
+  std::atomic<bool> once{false};
+  auto listening = engine_->listen([&](const RunNews&) {
+    if (once.exchange(true)) return;
+    busy.set_value();
+    go_on.get_future().wait();
+  });
+  (void)start(deploy(chain(1)));
+  busy.get_future().wait();
+  auto asked = std::async(std::launch::async, [&] { return code_of([&] { engine_->adopt(run); }); });
+  EXPECT_EQ(asked.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  listening.reset();
+  std::thread ending([&] { engine_.reset(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  go_on.set_value();
+  ending.join();
+  ASSERT_EQ(asked.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_EQ(asked.get(), ErrorCode::unavailable);
+}
+
 TEST_P(Engines, ARunFromStartToEnd) {
   const auto run = start(deploy(chain(2)));
   const auto first = held_->expect(1)[0];

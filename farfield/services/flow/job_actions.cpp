@@ -44,6 +44,13 @@ public:
     });
   }
 
+  /// Nothing is at work afterwards. News on its way elsewhere may hold this for a moment longer, also on a thread of
+  /// the queue, which could not wait for itself.
+  void close() {
+    listening_.reset();
+    queue_.close();
+  }
+
   void start(const ActionRequest& request, const Notify& notify) override {
     const auto action = std::make_shared<Action>();
     action->request = request;
@@ -261,7 +268,8 @@ private:
 std::shared_ptr<ActionProvider> job_actions(std::unique_ptr<Jobs> jobs, int threads) {
   auto actions = std::make_shared<JobActions>(std::move(jobs), threads);
   actions->listen();
-  return actions;
+  const auto held = std::shared_ptr<JobActions>(actions.get(), [actions](JobActions* one) { one->close(); });
+  return held;
 }
 
 }  // namespace farfield::services::flow

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "farfield/core/error.hpp"
 #include "farfield/services/flow/lines.hpp"
@@ -28,6 +30,7 @@ struct Bench {
   int submissions = 0, failures = 0;      ///< `failures`: submissions that find no database
   bool refuse = false, end_at_once = false;
   std::string refused{};  ///< key of a job that cannot be submitted, once two others were; empty: none
+  std::function<void()> on_cancel{};  ///< on the thread that cancels
   std::string slow;  ///< key of a job that is stored, but whose submission does not come back
 
   void end(const std::string& id, bool good) {
@@ -75,9 +78,12 @@ public:
     return found == bench_.ends.end() ? std::nullopt : std::optional(found->second);
   }
   void cancel(const std::string& id) override {
-    const std::lock_guard lock(bench_.mutex);
-    bench_.cancelled.push_back(id);
-    bench_.changed.notify_all();
+    {
+      const std::lock_guard lock(bench_.mutex);
+      bench_.cancelled.push_back(id);
+      bench_.changed.notify_all();
+    }
+    if (bench_.on_cancel) bench_.on_cancel();
   }
   std::vector<Open> open() override {
     const std::lock_guard lock(bench_.mutex);
@@ -221,6 +227,37 @@ TEST_F(JobActionsTest, WhatAnEarlierProcessLeftIsGivenUpWhereItIsOver) {
   actions->give_up([](const std::string& key) { return key == "a"; });
   expect([&] { return !bench.cancelled.empty(); });
   EXPECT_THAT(bench.cancelled, ::testing::ElementsAre("id of a/1"));
+}
+
+/// The news holds the provider for as long as it is told; the last hold may then be on a thread of its own.
+TEST_F(JobActionsTest, MayBeLetGoWhileItsOwnThreadTellsNews) {
+  open();
+  start("b");
+  expect([&] { return bench.ids.size() == 1; });
+  std::atomic<bool> told{false};
+  std::thread letting_go;
+  actions->start({.key = "a", .body = to_text({{"jobs", 1}})}, [&](const ActionUpdate&) {
+    if (told) return;
+    letting_go = std::thread([&] { actions.reset(); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    told = true;
+  });
+  bench.on_cancel = [&] {
+    for (int i = 0; i < 1000 && !told; ++i) {  // it is not known before its submission has come back
+      Jobs::Heard heard;
+      {
+        const std::lock_guard lock(bench.mutex);
+        heard = bench.heard;
+      }
+      if (heard) heard("id of a/0", std::nullopt);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  };
+  actions->cancel("b");
+  for (int i = 0; i < 1000 && !told; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(told);
+  letting_go.join();
+  EXPECT_FALSE(actions);
 }
 
 TEST_F(JobActionsTest, CancelledBeforeOrAfterItsSubmission) {

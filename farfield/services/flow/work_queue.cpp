@@ -9,7 +9,9 @@ WorkQueue::WorkQueue(int threads) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this](const std::stop_token& stop) { loop(stop); });
 }
 
-WorkQueue::~WorkQueue() {
+WorkQueue::~WorkQueue() { close(); }
+
+void WorkQueue::close() {
   for (auto& thread : threads_) thread.request_stop();
   threads_.clear();
 }

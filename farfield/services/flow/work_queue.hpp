@@ -22,6 +22,8 @@ public:
   WorkQueue(const WorkQueue&) = delete;
   WorkQueue& operator=(const WorkQueue&) = delete;
 
+  /// What the destructor does, earlier; not on a thread of this.
+  void close();
   /// What it throws is logged. Dropped while this is being destroyed.
   void add(Work work, double after_s = 0);
 
