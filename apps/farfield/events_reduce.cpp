@@ -102,6 +102,8 @@ void tell(Console& console, const events::EventTotals& totals, const ReduceOptio
                      {"rejected", static_cast<double>(events::total(totals.rejected))},
                      {"bad", static_cast<double>(events::total(totals.bad))},
                      {"damaged", static_cast<double>(totals.damaged)},
+                     {"reads", static_cast<double>(totals.reads)},
+                     {"fetched_bytes", static_cast<double>(totals.fetched_bytes)},
                      {"index_faults", static_cast<double>(events::total(totals.index_faults))}};
   summary.files = {given.out};
   for (const auto* reasons : {&totals.bad, &totals.index_faults})

@@ -70,6 +70,8 @@ void put(MessageWriter& to, const Rows& rows) {
   put(to, rows.rejected);
   put(to, rows.bad);
   to.put(rows.damaged);
+  to.put(rows.reads);
+  to.put(rows.fetched_bytes);
   put_all(to, rows.times);
   put_all(to, rows.streams);
   to.put(static_cast<std::uint64_t>(rows.columns.size()));
@@ -90,6 +92,8 @@ Rows get_rows(MessageReader& from) {
   rows.rejected = get_reasons(from);
   rows.bad = get_reasons(from);
   rows.damaged = from.get<Index>();
+  rows.reads = from.get<Index>();
+  rows.fetched_bytes = from.get<Index>();
   rows.times = from.get_list<EventTime>();
   rows.streams = from.get_list<std::uint64_t>();
   for (auto n = from.get<std::uint64_t>(); n > 0; --n) {

@@ -62,6 +62,7 @@ struct Rows {
   Index joined = 0;
   Reasons rejected, bad;
   Index damaged = 0;                  ///< of `times`: with damage bits that do not forbid their use
+  Index reads = 0, fetched_bytes = 0; ///< of the data, for this batch
   std::vector<EventTime> times;
   std::vector<std::uint64_t> streams; ///< bit s: stream s has a datagram
   std::vector<Column> columns;        ///< one per wanted value

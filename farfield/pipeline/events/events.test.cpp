@@ -404,13 +404,23 @@ TEST(Reduce, ARunThatFailsLeavesNeitherResultNorParts) {
 TEST(Reduce, AFilterOnSmallDataKeepsFromFetching) {
   const Folder folder;
   MadeRun().write(folder.path);
-  // The images of events that are not wanted cannot be read: nobody notices.
+  // The images of events that are not wanted cannot be read: nobody notices. Of the data of the other stream, none is
+  // fetched: they came in place of their index.
   const auto data = folder.path / "made-r0003-s000-c000.xtc2";
   const auto files = xtc2::find_run(folder.path);
   auto options = made_options();
   options.filter = Filter::parse("gmd.raw.energy >= 0.5 and scan.raw.motor < 2");
   options.small_detectors = {"gmd"};
+  options.fetch.gap_bytes = 0;
   const auto clean = reduce(folder.path, options, folder.path / "clean.h5", 2);
+  Index wanted = 0;
+  xtc2::DatagramReader all(xtc2::read_file_some(data));
+  while (const auto datagram = all.next())
+    if (const auto time = datagram->time(); datagram->header().is_event() && time >= at(100 + 10 * 50) &&
+                                            time <= at(100 + 10 * 98) && (time - at(100)) % 20 == 0)
+      wanted += static_cast<Index>(datagram->bytes().size());
+  EXPECT_EQ(clean.fetched_bytes, wanted);
+  EXPECT_EQ(clean.reads, 25);  // every second event: nothing lies side by side
   {
     auto bytes = io::read_file(data, 1 << 20);
     xtc2::DatagramReader reader(xtc2::read_memory_some(bytes));
@@ -429,6 +439,57 @@ TEST(Reduce, AFilterOnSmallDataKeepsFromFetching) {
   EXPECT_EQ(column<std::int64_t>(folder.path / "out.h5", "/values/cam.raw.count"),
             column<std::int64_t>(folder.path / "clean.h5", "/values/cam.raw.count"));
   EXPECT_EQ(column<double>(folder.path / "out.h5", "/values/gmd.raw.energy").front(), 0.5);
+}
+
+TEST(Reduce, ReadsEventsThatLieSideBySideTogether) {
+  const Folder folder;
+  const MadeRun run;
+  run.write(folder.path);
+  auto options = made_options();
+  options.batch_events = 1000;
+  options.index.block_events = 1000;
+  const auto totals = reduce(folder.path, options, folder.path / "out.h5", 1);
+  EXPECT_EQ(totals.reads, 4 * 2);  // steps, which no block crosses, and streams
+  EXPECT_LE(totals.fetched_bytes, static_cast<Index>(run.data[0].size() + run.data[1].size()));
+  // With little room each read ends with an event; the result is the same.
+  options.fetch.read_bytes = 500;
+  options.fetch.gap_bytes = 0;
+  const auto small = reduce(folder.path, options, folder.path / "small.h5", 1);
+  EXPECT_GT(small.reads, 20);
+  Index of_events = 0;
+  for (const auto& data : run.data) {
+    xtc2::DatagramReader reader(xtc2::read_memory_some(data));
+    while (const auto datagram = reader.next())
+      if (datagram->header().is_event()) of_events += static_cast<Index>(datagram->bytes().size());
+  }
+  EXPECT_EQ(small.fetched_bytes, of_events);
+  EXPECT_EQ(column<std::uint32_t>(folder.path / "small.h5", "/values/cam.raw.hits"),
+            column<std::uint32_t>(folder.path / "out.h5", "/values/cam.raw.hits"));
+}
+
+TEST(Reduce, TakesAllRunsOfAFile) {
+  const Folder folder;
+  const MadeRun one;
+  MadeRun both;
+  for (const std::size_t s : {0U, 1U}) {
+    both.data[s].clear();
+    both.index[s].clear();
+    for (const std::uint64_t second : {0U, 1U}) {
+      xtc2::DatagramReader reader(xtc2::read_memory_some(one.data[s]));
+      while (const auto datagram = reader.next()) {
+        Bytes bytes(datagram->bytes().begin(), datagram->bytes().end());
+        const EventTime time = datagram->time() + (second << 32);
+        std::memcpy(bytes.data(), &time, sizeof time);
+        both.put(s, bytes);
+      }
+    }
+  }
+  both.write(folder.path);
+  const auto totals = reduce(folder.path, made_options(), folder.path / "out.h5", 3);
+  EXPECT_EQ(totals.processed, 2 * MadeRun::kEvents) << to_json(totals);
+  EXPECT_TRUE(totals.bad.empty() && totals.index_faults.empty()) << to_json(totals);
+  const auto count = column<std::int64_t>(folder.path / "out.h5", "/values/cam.raw.count");
+  for (std::size_t e = 0; e < count.size(); ++e) ASSERT_EQ(count[e], e % MadeRun::kEvents);
 }
 
 TEST(Reduce, DamageCostsItsEventsAndIsCounted) {
@@ -549,6 +610,27 @@ TEST(Reduce, ARunIsReducedWhileItIsWritten) {
   });
   const auto totals = reduce(folder.path, made_options(), folder.path / "out.h5", 2);
   writer.join();
+  EXPECT_EQ(totals.processed, MadeRun::kEvents) << to_json(totals);
+  EXPECT_TRUE(totals.bad.empty() && totals.index_faults.empty()) << to_json(totals);
+}
+
+TEST(Reduce, ARunWithoutItsEndIsOverWithTheLastRename) {
+  const Folder folder;
+  MadeRun run;
+  for (auto& index : run.index) index.resize(index.size() - 24);  // no EndRun: the acquisition died
+  run.write(folder.path);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path))
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  for (const auto& file : files) fs::rename(file, file.string() + ".inprogress");
+  std::jthread writer([&] {
+    for (const auto& file : files) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      fs::rename(file.string() + ".inprogress", file);
+    }
+  });
+  // Were it not for the renames, it would wait for 20 s and say so.
+  const auto totals = reduce(folder.path, made_options(), folder.path / "out.h5", 2);
   EXPECT_EQ(totals.processed, MadeRun::kEvents) << to_json(totals);
   EXPECT_TRUE(totals.bad.empty() && totals.index_faults.empty()) << to_json(totals);
 }

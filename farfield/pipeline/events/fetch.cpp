@@ -133,6 +133,7 @@ void Fetcher::fetch(const std::filesystem::path& path, std::span<const Piece> pi
         ++reads_;
         if (n == 0) break;
         got += n;
+        bytes_ += n;
       }
     } catch (const Error& e) {
       fault = e.what();

@@ -39,7 +39,8 @@ public:
   /// Gives the memory of earlier calls free for reuse.
   void forget() { used_ = 0; }
 
-  Index reads() const { return reads_; }  ///< so far
+  Index reads() const { return reads_; }  ///< calls so far
+  Index bytes() const { return bytes_; }  ///< read so far, gaps included
 
 private:
   struct File {
@@ -60,7 +61,7 @@ private:
   std::vector<std::unique_ptr<std::byte[]>> buffers_;
   std::vector<std::size_t> sizes_;
   std::size_t used_ = 0;
-  Index reads_ = 0;
+  Index reads_ = 0, bytes_ = 0;
 };
 
 }  // namespace farfield::pipeline::events

@@ -135,6 +135,7 @@ Rows Reduction::take(const Batch& batch, std::vector<EventNote>& notes) {
     throw core::Error(core::ErrorCode::internal, "a batch whose pieces are not those of its events");
 
   fetcher_.forget();
+  const Index reads = fetcher_.reads(), fetched_bytes = fetcher_.bytes();
   std::vector<std::vector<Fetched>> fetched(streams);
   std::vector<Piece> pieces(events);
   for (std::size_t s = 0; s < streams; ++s) {
@@ -153,6 +154,8 @@ Rows Reduction::take(const Batch& batch, std::vector<EventNote>& notes) {
   rows.number = batch.number;
   rows.joined = batch.joined;
   rows.rejected = batch.rejected;
+  rows.reads = fetcher_.reads() - reads;
+  rows.fetched_bytes = fetcher_.bytes() - fetched_bytes;
   start_columns(rows);
   notes.clear();
   std::vector<std::span<const std::byte>> datagrams(streams);

@@ -25,7 +25,8 @@ Index total(const Reasons& reasons) {
 std::string to_json(const EventTotals& totals) {
   const nlohmann::ordered_json object{{"joined", totals.joined},   {"processed", totals.processed},
                                       {"damaged", totals.damaged}, {"rejected", totals.rejected},
-                                      {"bad", totals.bad},         {"index_faults", totals.index_faults}};
+                                      {"bad", totals.bad},         {"index_faults", totals.index_faults},
+                                      {"reads", totals.reads},     {"fetched_bytes", totals.fetched_bytes}};
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -122,7 +123,9 @@ void ResultFile::commit(const Sums& sums, const EventTotals& totals) {
                                                    {"processed", totals.processed},
                                                    {"rejected", total(totals.rejected)},
                                                    {"bad", total(totals.bad)},
-                                                   {"damaged", totals.damaged}};
+                                                   {"damaged", totals.damaged},
+                                                   {"reads", totals.reads},
+                                                   {"fetched_bytes", totals.fetched_bytes}};
   for (const auto& [name, value] : numbers) hdf5_->set_attribute("/account", name, static_cast<double>(value));
   hdf5_->write_text("/account/reasons", to_json(totals));
   hdf5_->close();

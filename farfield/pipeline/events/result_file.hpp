@@ -7,7 +7,8 @@
 //                        event after the other, with
 //   /values/NAME_len     (event) i64: how many of them belong to each event
 //   /sums/NAME[SEGMENT]  f64, the array summed over events; attribute "events"
-//   /account             the attributes joined, processed, rejected, bad, damaged; /account/reasons: a JSON object
+//   /account             the attributes joined, processed, rejected, bad, damaged, reads, fetched_bytes;
+//                        /account/reasons: a JSON object
 
 #include <filesystem>
 #include <optional>
@@ -23,6 +24,7 @@ namespace farfield::pipeline::events {
 /// What became of the events of a run: joined = processed + sum(rejected) + sum(bad).
 struct EventTotals {
   Index joined = 0, processed = 0, damaged = 0;
+  Index reads = 0, fetched_bytes = 0;  ///< of the data: calls, and bytes with the gaps that were read over
   Reasons rejected, bad;
   Reasons index_faults;  ///< what was wrong with the indices; such events were never joined
 };

@@ -365,6 +365,8 @@ private:
     totals_.joined += rows.joined;
     totals_.processed += static_cast<Index>(rows.times.size());
     totals_.damaged += rows.damaged;
+    totals_.reads += rows.reads;
+    totals_.fetched_bytes += rows.fetched_bytes;
     for (const auto& [reason, count] : rows.rejected) totals_.rejected[reason] += count;
     for (const auto& [reason, count] : rows.bad) totals_.bad[reason] += count;
   }
