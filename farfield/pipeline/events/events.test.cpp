@@ -691,6 +691,11 @@ TEST(Weather, ShowsStallsAndBadFrames) {
   const auto svg = plot::to_svg(weather_plot({first, second}, weather, 30));
   EXPECT_NE(svg.find("rank 1 (b)"), std::string::npos);
   EXPECT_NE(svg.find("67 % busy, 1 bad of 10"), std::string::npos) << svg;
+  EXPECT_NE(svg.find(">5 s<"), std::string::npos) << svg;  // the stall, in its gap
+  EXPECT_NE(svg.find("2 workers, 11 frames in 15 s: 1 bad, 1 damaged"), std::string::npos) << svg;
+  // Many workers stay one picture.
+  const std::vector<StageTimes> many(400, first);
+  EXPECT_LT(weather_plot(many, summarise(many)).height(), 2000);
   EXPECT_THROW(summarise({}), core::Error);
 }
 

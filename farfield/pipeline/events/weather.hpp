@@ -30,7 +30,8 @@ struct Weather {
 /// Puts the files of one run on one axis. Throws `invalid_argument` where there is none, or no record in any.
 Weather summarise(const std::vector<StageTimes>& files);
 /// A row per worker, in `columns` steps of time: the height of a colour is the share of the step that its stage took.
-/// Below the row a red mark for each step with a bad frame, a yellow one for a damaged one.
+/// Below it grey where frames ended, across the row red where one was bad, yellow where one was damaged; the longest
+/// stall of a worker has its length written to it.
 plot::Drawing weather_plot(const std::vector<StageTimes>& files, const Weather& weather, Index columns = 600);
 
 }  // namespace farfield::pipeline::events
