@@ -8,6 +8,7 @@
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
+#include "apps/farfield/live_archive.hpp"
 #include "apps/farfield/live_screen.hpp"
 #include "apps/farfield/quality_stream.hpp"
 #include "apps/farfield/run_options.hpp"
@@ -17,6 +18,7 @@
 #include "farfield/pipeline/stage_times.hpp"
 #include "farfield/stream/dectris/series.hpp"
 #include "farfield/stream/positions/join.hpp"
+#include "farfield/stream/spool/spool.hpp"
 
 namespace farfield::apps {
 namespace {
@@ -34,7 +36,8 @@ struct Options {
   std::string source, positions, position_names, like, channel;
   double position_time_offset_s = 0, late_s = 10, silence_s = 60;
   std::int64_t series = 1;
-  std::string out, quality;
+  std::string out, quality, archive, spool;
+  std::int64_t spool_GiB = 16;
   double preview_every_s = 0.5;
   PictureKind picture = PictureKind::automatic;
   bool stage_times = false;
@@ -75,6 +78,13 @@ const core::BoundSchema<Options>& schema() {
           {.choices = {"block", "drop"}, .group = kRunning});
     s.add("queue", &O::queue_MiB, "frames waiting for the technique",
           {.min = 1, .max = 1 << 20, .unit = "MiB", .group = kRunning});
+    s.add(
+        "spool", &O::spool,
+        "folder on a fast disk through which messages go, so that the detector need not wait for the technique; a run "
+        "that died finds there what it had not finished",
+        {.group = kRunning});
+    s.add("spool-size", &O::spool_GiB, "most of it on disk; then the source waits",
+          {.min = 1, .max = 1 << 20, .unit = "GiB", .group = kRunning});
     s.add("out", &O::out,
           "folder for the result, metrics.json, frames.json and pictures; one below it for each of several series",
           {.group = kOutput});
@@ -84,6 +94,11 @@ const core::BoundSchema<Options>& schema() {
           "where records of the scan's quality go at each look, besides quality.jsonl in the folder, separated by "
           "commas: - (standard output), a file, @tcp://*:port (ZeroMQ PUB)",
           {.group = kOutput});
+    s.add(
+        "archive", &O::archive,
+        "HDF5 file (CXI and NXmx) for the raw frames as the detector packed them, or a folder for one of each series; "
+        "written whatever becomes of the analysis",
+        {.group = kOutput});
     s.add("picture", &O::picture, "in the terminal: coloured half blocks, sixels, or none",
           {.choices = {"auto", "blocks", "sixel", "none"}, .group = kOutput});
     s.add("stage-times", &O::stage_times, "write stage_times.ffc to the folder: when each frame was where",
@@ -111,22 +126,26 @@ void complete(model::Acquisition& a, const model::Acquisition& known) {
   for (const auto& [role, array] : known.inputs) a.inputs.try_emplace(role, array);
 }
 
-/// A source of which more is known.
+/// A source of which more is known; what comes beside its frames goes to the archive, too.
 class Completed final : public model::FrameSource {
 public:
-  Completed(model::FrameSource& source, const model::Acquisition* known)
-      : source_(source), acquisition_(source.acquisition().clone()) {
+  Completed(model::FrameSource& source, const model::Acquisition* known, LiveArchive& archive)
+      : source_(source), archive_(archive), acquisition_(source.acquisition().clone()) {
     if (known == nullptr) return;
     complete(acquisition_, *known);
     model::validate(acquisition_, acquisition_.source);
   }
   const model::Acquisition& acquisition() const override { return acquisition_; }
   bool next(std::stop_token stop, const std::function<void(const model::FrameBatch&)>& take) override {
-    return source_.next(std::move(stop), take);
+    return source_.next(std::move(stop), [&](const model::FrameBatch& batch) {
+      archive_.annotate(batch.values);
+      take(batch);
+    });
   }
 
 private:
   model::FrameSource& source_;
+  LiveArchive& archive_;
   model::Acquisition acquisition_;
 };
 
@@ -145,11 +164,16 @@ public:
         given_(part(arguments.given, verb.options)),
         terminal_(isatty(STDERR_FILENO) == 1),
         quality_(options_.quality),
+        archive_(options_.archive, options_.series != 1),
         console_({common_.json, common_.quiet, terminal_, task != nullptr}, session.clock),
         observer_(task != nullptr ? *task : console_) {
     if (options_.source.empty()) throw Error(ErrorCode::invalid_argument, "`farfield live` needs --source URI");
     if (options_.out.empty() && !verb.out_optional)
       throw Error(ErrorCode::invalid_argument, "`farfield live` needs --out DIR for its result");
+    if (!options_.archive.empty() && options_.source.find("://") == std::string::npos)
+      throw Error(ErrorCode::invalid_argument, "--archive keeps what a stream sends; this source is a file already");
+    if (!options_.spool.empty() && options_.source.find("://") == std::string::npos)
+      throw Error(ErrorCode::invalid_argument, "--spool is for what a stream sends; this source is a file already");
     if (options_.stage_times && options_.out.empty())
       throw Error(ErrorCode::invalid_argument, "--stage-times writes to the folder given by --out");
     if (!in_task()) core::set_log_sink(make_log_sink(console_, common_.log_level));
@@ -180,11 +204,16 @@ public:
       const auto source = io::open_scan(options_.source, open_options(input_, maps_, &reading_pool));
       return series(*source, options_.out, [] { return std::string(); });
     }
-    stream::SocketFeed feed(net::ZmqKind::pull, options_.source);
+    stream::SocketFeed socket(net::ZmqKind::pull, options_.source);
+    std::optional<stream::SpoolFeed> spool;
+    if (!options_.spool.empty())
+      spool.emplace(socket, options_.spool, stream::SpoolOptions{.most_bytes = options_.spool_GiB << 30});
+    stream::Feed& feed = spool ? static_cast<stream::Feed&>(*spool) : socket;
     stream::dectris::SeriesReceiver receiver(feed, {.channel = options_.channel,
                                                     .threads = reading_pool.size(),
                                                     .batch_bytes = core::Index{16} << 20,
-                                                    .silence_s = options_.silence_s});
+                                                    .silence_s = options_.silence_s,
+                                                    .tap = archive_.tap()});
     observer_.note(fmt::format("waiting for a series from {}", feed.name()));
     int code = core::kExitOk;
     for (std::int64_t number = 0; options_.series == 0 || number < options_.series; ++number) {
@@ -195,14 +224,20 @@ public:
               ? options_.out
               : (fs::path(options_.out) / fmt::format("series_{}_{:03}", next->id().number, number)).string();
       try {
+        archive_.begin(*next, number, session_.stop);
         code = std::max(code, series(*next, folder, [&] { return said_of(receiver.counts(), next->id().number); }));
       } catch (const Error& e) {
+        archive_.note("analysis_error", e.what());
+        (void)archive_.finish(*next, session_.stop, console_);
         // A scan that cannot be analysed is no reason to miss the next one.
         if (options_.series == 1) throw;
         if (in_task()) observer_.warning(e.what());
         else console_.error(e);
         code = std::max(code, core::traits(e.code()).exit_code);
       }
+      code = std::max(code, archive_.finish(*next, session_.stop, console_));
+      // The result stands: a run that starts now begins with the next series. One that was stopped is taken up again.
+      if (spool && !session_.stop.stop_requested()) spool->release(receiver.waiting());
       const auto state = next->state();
       if (state == stream::dectris::SeriesState::cut_short || state == stream::dectris::SeriesState::silent)
         observer_.warning(fmt::format("series {} was {}", next->id().number, name(state)));
@@ -220,6 +255,7 @@ private:
     core::ThreadPool pool(1);
     (void)verb_.analyse(given_, {&pool, nullptr, &session_.clock, 0, 0});
     if (!options_.out.empty()) const pipeline::ResultFolder folder(options_.out);
+    archive_.check();
   }
 
   /// Before the series: what is sent early waits in the socket.
@@ -244,7 +280,7 @@ private:
     if (positions_) values.push_back(positions_.get());
     stream::JoinedSource joined(
         frames, values, {.time_offset_s = options_.position_time_offset_s, .late_s = options_.late_s}, session_.clock);
-    Completed source(joined, known_ ? &*known_ : nullptr);
+    Completed source(joined, known_ ? &*known_ : nullptr, archive_);
     const auto& acquisition = source.acquisition();
 
     core::ThreadPool pool(common_.thread_count());
@@ -280,6 +316,7 @@ private:
                                    session_.clock, driver, session_.stop);
 
     auto totals = account.totals();
+    archive_.note("frames", pipeline::to_json(totals));
     const bool not_converged = outcome.state == StepState::not_converged;
     Summary summary{outcome.stopped                         ? "interrupted"
                     : not_converged                         ? "not_converged"
@@ -330,6 +367,7 @@ private:
   core::OptionValues given_;
   bool terminal_;
   QualityStream quality_;
+  LiveArchive archive_;
   Console console_;
   RunObserver& observer_;  ///< the console, or the task that this is
   std::optional<model::Acquisition> known_;

@@ -68,6 +68,14 @@ public:
   /// metres and pixels, `io`/`resource_exhausted` when the disk refuses.
   void append(std::span<const model::FrameView> frames,
               std::span<const std::pair<model::FrameId, model::Values>> values);
+  /// One frame as a detector has packed it: bitshuffle-LZ4 in the framing of HDF5 filter 32008, stored as it is.
+  /// Throws `invalid_argument` for bytes that do not say that they unpack to a frame (they are not unpacked to see),
+  /// and what append() throws.
+  void append_packed(model::FrameId id, std::span<const std::byte> chunk);
+  /// A text that open_scan() gives back as metadata; what was said of this name before is replaced.
+  void note(const std::string& name, const std::string& text);
+  /// Puts an NXentry of definition NXmx beside the CXI entry, whose frames and numbers are links to it.
+  void add_nxmx();
   /// The truth of a simulation: read_product() of the scan gives it back, so that it can be compared with.
   void set_truth(const model::Product& truth);
   /// An extra array, stored as

@@ -233,12 +233,12 @@ std::uint32_t cxi_bits(std::uint32_t nexus) {
 bool is_cxi(const hdf5::File& file) { return file.has("/cxi_version") || file.kind("/entry_1") == hdf5::Kind::group; }
 
 std::string scan_entry(const hdf5::File& file) {
-  for (const auto& name : file.list("/")) {
-    const std::string entry = "/" + name;
-    if (!name.starts_with("entry")) continue;
-    if (first_dataset(file, {entry + "/data_1/data", entry + "/instrument_1/detector_1/data", entry + "/data/data"}))
-      return entry;
-  }
+  // An NXmx entry may stand beside the CXI entry, which says more.
+  const std::vector<std::vector<std::string>> places{{"/data_1/data", "/instrument_1/detector_1/data"}, {"/data/data"}};
+  for (const auto& paths : places)
+    for (const auto& name : file.list("/"))
+      for (const auto& path : paths)
+        if (name.starts_with("entry") && file.has_dataset("/" + name + path)) return "/" + name;
   std::string message = "there are no frames: neither /entry_1/data_1/data nor /entry_1/instrument_1/detector_1/data";
   if (file.has("/entry_1/image_1/data")) message += "; this is a result, not a scan";
   throw Error(ErrorCode::not_found, message).at(file.name());

@@ -5,6 +5,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "farfield/codec/bitshuffle.hpp"
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/cxi/layout.hpp"
 #include "farfield/io/cxi/product.hpp"
@@ -39,6 +40,8 @@ struct ScanWriter::State {
         file(hdf5::File::create(target.temporary(), path)),
         frames(make_frames(file, acquisition.detector)),
         detector{acquisition.detector.ny, acquisition.detector.nx, acquisition.detector.dtype},
+        energy_eV(acquisition.beam.energy_eV),
+        metadata(acquisition.metadata),
         unit(acquisition.scan.unit) {}
 
   AtomicFile target;
@@ -48,12 +51,14 @@ struct ScanWriter::State {
     Index ny, nx;
     core::DType dtype;
   } detector;
+  std::optional<double> energy_eV;
+  std::map<std::string, std::string> metadata;  // written at the end
   model::PositionUnit unit;
   cxi::Basis basis;
   std::vector<model::FrameId> ids;                              // in the order of the file
   std::unordered_map<model::FrameId, model::Values> values;
   std::vector<std::byte> packed;                                // rows of a frame without gaps
-  bool committed = false;
+  bool nxmx = false, committed = false;
 };
 
 namespace {
@@ -112,14 +117,17 @@ void write_acquisition(hdf5::File& file, const model::Acquisition& a, const cxi:
     if (role == "probe") hdf5::write_dataset(file, kSource + "/illumination", {role, array});
     else hdf5::write_dataset(file, kEntry + "/farfield/inputs/" + role, {role, array});
   }
-  for (const auto& [name, value] : a.metadata) {
+}
+
+void write_metadata(hdf5::File& file, const std::map<std::string, std::string>& metadata) {
+  for (const auto& [name, value] : metadata) {
     std::string key = name;
     std::replace(key.begin(), key.end(), '/', '_');
     hdf5::check_name(key, "metadata");
     file.write_text(kEntry + "/farfield/metadata/" + key, value);
   }
   const auto standard = [&](const char* key, const std::string& path) {
-    if (const auto found = a.metadata.find(key); found != a.metadata.end()) file.write_text(path, found->second);
+    if (const auto found = metadata.find(key); found != metadata.end()) file.write_text(path, found->second);
   };
   standard("start_time", kEntry + "/start_time");
   standard("experiment", kEntry + "/experiment_identifier");
@@ -188,6 +196,50 @@ void ScanWriter::append(std::span<const model::FrameView> frames,
   }
 }
 
+void ScanWriter::append_packed(model::FrameId id, std::span<const std::byte> chunk) {
+  State& s = *state_;
+  const auto& d = s.detector;
+  const Index item = core::item_size(d.dtype);
+  if (const auto opened = codec::open_bitshuffle(chunk, {item, codec::BlockCompression::lz4}, d.ny * d.nx * item);
+      !opened)
+    throw Error(ErrorCode::invalid_argument, fmt::format("frame {}: {}", id, opened.error().what())).at(s.file.name());
+  const auto at = static_cast<Index>(s.ids.size());
+  s.frames.resize({at + 1, d.ny, d.nx});
+  s.frames.write_chunk({at, 0, 0}, chunk);
+  s.ids.push_back(id);
+}
+
+void ScanWriter::note(const std::string& name, const std::string& text) {
+  hdf5::check_name(name, "metadata");
+  state_->metadata[name] = text;
+}
+
+void ScanWriter::add_nxmx() {
+  State& s = *state_;
+  const std::string entry = "/entry", instrument = entry + "/instrument", detector = instrument + "/detector",
+                    data = entry + "/data";
+  const auto group = [&](const std::string& path, const char* nx_class) {
+    s.file.make_group(path);
+    s.file.set_attribute(path, "NX_class", std::string(nx_class));
+  };
+  group(entry, "NXentry");
+  group(instrument, "NXinstrument");
+  group(detector, "NXdetector");
+  group(data, "NXdata");
+  s.file.write_text(entry + "/definition", "NXmx");
+  s.file.set_attribute(entry, "default", std::string("data"));
+  s.file.set_attribute(data, "signal", std::string("data"));
+  s.file.link(kDetector + "/data", data + "/data");
+  for (const char* name : {"/data", "/distance", "/y_pixel_size", "/x_pixel_size", "/saturation_value", "/pixel_mask"})
+    if (s.file.has_dataset(kDetector + name)) s.file.link(kDetector + name, detector + name);
+  if (s.energy_eV) {
+    group(instrument + "/beam", "NXbeam");
+    s.file.write_number(instrument + "/beam/incident_energy", *s.energy_eV);
+    s.file.set_attribute(instrument + "/beam/incident_energy", "units", std::string("eV"));
+  }
+  s.nxmx = true;
+}
+
 void ScanWriter::set_truth(const model::Product& truth) {
   cxi::write_parts(state_->file, kEntry + "/farfield/truth", truth);
 }
@@ -239,6 +291,8 @@ void ScanWriter::commit() {
       s.file.set_attribute(kEntry + name, "units", std::string(metres ? "m" : "pixel"));
     }
     s.file.set_attribute(kEntry + "/data_1", "axes", std::vector<std::string>{"x", ".", "."});
+    if (s.nxmx)
+      for (const char* axis : {"/x", "/y"}) s.file.link(kEntry + "/data_1" + axis, "/entry/data" + std::string(axis));
   }
   for (const auto& [name, numbers] : columns) s.file.write(kEntry + "/farfield/values/" + name, column(numbers));
   if (!in_order) {
@@ -246,6 +300,7 @@ void ScanWriter::commit() {
     std::copy(s.ids.begin(), s.ids.end(), ids.begin());
     s.file.write(kEntry + "/farfield/frame_id", core::AnyArray(ids));
   }
+  write_metadata(s.file, s.metadata);
   s.frames = hdf5::Dataset();
   s.file.close();
   s.target.commit();

@@ -104,6 +104,8 @@ public:
   /// the feed has ended. A series without an image is passed over. Throws `not_found` for a channel that it lacks,
   /// `corrupt_data`, and what the feed throws.
   std::unique_ptr<Series> next(std::stop_token stop);
+  /// Messages that were taken from the feed and belong to what comes next.
+  std::size_t waiting() const { return pending_.size(); }
   /// Any thread may ask while another one reads.
   ReceiverCounts counts() const;
 

@@ -108,6 +108,28 @@ TEST_F(LiveProgram, EveryFrameIsAccountedForWhateverGoesWrong) {
   EXPECT_TRUE(fs::exists(folder_ / "out" / "stage_times.ffc"));
 }
 
+TEST_F(LiveProgram, TheArchiveHoldsWhatWasAnalysedAndOpensAsAScan) {
+  const auto scan = simulated({"statistics", "simulate", "--frames", "30", "--shape", "16"});
+  const std::string raw = folder_ / "raw.h5";
+  const auto ran = play({scan}, {"statistics", "--out", folder_ / "live", "--archive", raw});
+  ASSERT_EQ(ran.exit_code, 0) << ran.err;
+  ASSERT_EQ(farfield({"statistics", "mean", raw, "--out", folder_ / "again"}).exit_code, 0);
+  EXPECT_EQ(values(folder_ / "again", "mean"), values(folder_ / "live", "mean"));
+  EXPECT_EQ(farfield({"live", "statistics", "--source", scan, "--archive", raw, "--out", folder_ / "no"}).exit_code, 2)
+      << "a file is no stream";
+}
+
+TEST_F(LiveProgram, ThroughASpoolComesTheSameAndNothingStays) {
+  const auto scan = simulated({"statistics", "simulate", "--frames", "30", "--shape", "16"});
+  ASSERT_EQ(farfield({"statistics", "mean", scan, "--out", folder_ / "file"}).exit_code, 0);
+  for (const std::string out : {"first", "second"}) {
+    const auto ran = play({scan}, {"statistics", "--out", folder_ / out, "--spool", folder_ / "spool"});
+    ASSERT_EQ(ran.exit_code, 0) << ran.err;
+    EXPECT_EQ(last_line(ran.out)["frames"]["processed"], 30) << "of this series and no other";
+    EXPECT_EQ(values(folder_ / out, "mean"), values(folder_ / "file", "mean"));
+  }
+}
+
 TEST_F(LiveProgram, AReconstructionFromTwoStreamsEqualsThatOfTheFile) {
   const auto scan = simulated({"ptychography", "simulate", "--shape", "64", "--patterns", "36", "--threads", "1"});
   const std::vector<std::string> options{"--iterations", "3", "--threads", "1", "--fft-planning", "estimate"};
