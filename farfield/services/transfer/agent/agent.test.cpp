@@ -3,6 +3,8 @@
 
 #include "farfield/services/transfer/agent/agent.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <atomic>
 #include <map>
@@ -248,6 +250,14 @@ TEST(AgentClient, TrustsNoAnswer) {
               ErrorCode::corrupt_data)
         << text;
   }
+  answer = R"({"session":"s","held":{"version":{"size_bytes":1,"mtime_ns":0,"tag":""},"chunks":[]}})";
+  const auto receiver = agent->receive("a", {{kChunk * 2, 0, ""}, kChunk, false, false});
+  for (const auto* bad : {"[2]", "[-1]", "[9223372036854775807]", "[18446744073709551615]", "[0.5]", "[0,1,0]", "{}"}) {
+    answer = fmt::format(R"({{"bad":{}}})", bad);
+    EXPECT_EQ(caught([&] { receiver->verify(kChunk * 2); }).code, ErrorCode::corrupt_data) << bad;
+  }
+  answer = R"({"bad":[1]})";
+  EXPECT_EQ(receiver->verify(kChunk * 2), std::vector<Index>{1});
   answer = R"({"entry":{"name":"a","kind":"file","version":{"size_bytes":10,"mtime_ns":0,"tag":""},"mode":420}})";
   const auto reader = agent->open("a");
   std::array<std::byte, 4> small{};

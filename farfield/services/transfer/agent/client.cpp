@@ -167,7 +167,8 @@ json begin_message(const ReceiveOptions& options) {
 
 class AgentReceiver final : public Receiver {
 public:
-  AgentReceiver(Shared agent, const std::string& path, const ReceiveOptions& options) : agent_(std::move(agent)) {
+  AgentReceiver(Shared agent, const std::string& path, const ReceiveOptions& options)
+      : agent_(std::move(agent)), chunk_bytes_(options.chunk_bytes) {
     const json said = agent_->ask(agent_->request("POST", "/receive", {{"path", path}}), begin_message(options));
     session_ = "/receive/" + net::percent_encode(wire::text(said, "session"));
     held_ = wire::held(wire::member(said, "held"));
@@ -200,7 +201,8 @@ public:
   }
   std::vector<Index> verify(Index size_bytes) override {
     const json said = agent_->ask(agent_->request("POST", session_ + "/verify"), {{"size_bytes", size_bytes}});
-    return wire::integers(said, "bad");
+    // Chunks that this file does not have would be read from beyond it.
+    return wire::integers(said, "bad", 0, (size_bytes + chunk_bytes_ - 1) / chunk_bytes_ - 1);
   }
   Digests commit(const Version& source, unsigned mode) override {
     const json said = agent_->ask(agent_->request("POST", session_ + "/commit"),
@@ -221,6 +223,7 @@ private:
   }
 
   const Shared agent_;
+  const Index chunk_bytes_;
   std::string session_;
   Held held_;
   bool ended_ = false;

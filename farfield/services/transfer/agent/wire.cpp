@@ -79,10 +79,13 @@ Index integer(const json& object, const char* name, Index least, Index most) {
   return value.get<Index>();
 }
 
-std::vector<Index> integers(const json& object, const char* name) {
+std::vector<Index> integers(const json& object, const char* name, Index least, Index most) {
   std::vector<Index> numbers;
   for (const json& one : array(object, name)) {
-    if (!one.is_number_integer()) refuse(name, "an array of whole numbers");
+    const bool fits = one.is_number_integer() &&
+                      !(one.is_number_unsigned() && one.get<std::uint64_t>() > static_cast<std::uint64_t>(kLargest));
+    if (!fits || one.get<Index>() < least || one.get<Index>() > most || std::ssize(numbers) > most - least)
+      refuse(name, fmt::format("an array of different whole numbers from {} to {}", least, most));
     numbers.push_back(one.get<Index>());
   }
   return numbers;

@@ -20,7 +20,8 @@ json to_json(const core::Error& error);
 /// Throw `corrupt_data` with the name of what is missing or of the wrong kind.
 json parse(std::string_view text);
 const json& member(const json& object, const char* name);
-std::vector<Index> integers(const json& object, const char* name);
+/// Each from `least` to `most`, and no more of them than there are such numbers.
+std::vector<Index> integers(const json& object, const char* name, Index least, Index most);
 Index integer(const json& object, const char* name, Index least, Index most);
 std::string text(const json& object, const char* name);
 bool truth(const json& object, const char* name);
