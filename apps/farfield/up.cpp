@@ -85,16 +85,31 @@ struct Up::State {
   const core::Clock& clock;
   fs::path folder;
   std::unique_ptr<Service> service;
+  std::mutex granting;
   std::string grant;
+  std::int64_t granted_s = 0;
   std::string flow;  ///< its id
   std::vector<std::unique_ptr<Agent>> agents;
   std::unique_ptr<EndpointHost> endpoint;
   std::unique_ptr<ScanWatch> watch;
 
   auth::Issuer& issuer() const { return service->access().issuer(); }
-  std::string token() const { return issuer().mint(grant); }
+  /// The grant is renewed long before it ends, so that this may run for months.
+  std::string token() {
+    const std::int64_t life_s = issuer().options().refresh_life_s, now_s = issuer().directory().now_s();
+    std::string by;
+    {
+      const std::lock_guard lock(granting);
+      if (grant.empty() || now_s - granted_s > life_s / 2) {
+        grant = issuer().delegate(kOwner, kClient, "farfield", life_s);
+        granted_s = now_s;
+      }
+      by = grant;
+    }
+    return issuer().mint(by);
+  }
   std::string certificate() const { return service->made_certificate().string(); }
-  ServiceClient client() const {
+  ServiceClient client() {
     return {{service->issuer(), certificate()}, [this] { return token(); }};
   }
 
@@ -110,7 +125,6 @@ struct Up::State {
     } catch (const Error& e) {
       if (e.code() != ErrorCode::conflict) throw;  // it is there since the last time
     }
-    grant = issuer().delegate(kOwner, kClient, "farfield", issuer().options().refresh_life_s);
   }
 
   void start_agent(const std::string& name, int port, const std::string& root, const std::string& exports) {
