@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace farfield::services::compute {
 namespace {
@@ -48,6 +49,29 @@ Json parse_json(std::string_view text, std::string_view what, core::ErrorCode co
   }
 }
 
+void put_text(std::string& out, std::string_view text) {
+  const bool plain =
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; });
+  if (plain) {
+    out += '"';
+    out += text;
+    out += '"';
+  } else {
+    out += to_text(Json(text));
+  }
+}
+
+void put_number(std::string& out, double value) { fmt::format_to(std::back_inserter(out), "{}", value); }
+void put_number(std::string& out, long long value) { fmt::format_to(std::back_inserter(out), "{}", value); }
+
+void put_json(std::string& out, std::string_view text, std::string_view what, core::ErrorCode code,
+              std::size_t longest_bytes) {
+  const bool one_line =
+      std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20; });
+  if (one_line && text.size() <= longest_bytes && depth_of(text) <= kDeepest && Json::accept(text)) out += text;
+  else out += to_text(parse_json(text, what, code, longest_bytes));
+}
+
 std::string to_text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string clean_text(std::string_view text, std::size_t bytes) {
@@ -83,7 +107,7 @@ Members::Members(const Json& object, std::string where, core::ErrorCode code)
 }
 
 const Json* Members::find(const char* name) {
-  taken_.insert(name);
+  taken_.emplace_back(name);
   const auto member = object_.find(name);
   return member == object_.end() || member->is_null() ? nullptr : &*member;
 }
@@ -167,7 +191,8 @@ void Members::json(const char* name, std::string& into, bool object) {
 
 void Members::end() const {
   for (const auto& [name, value] : object_.items())
-    if (!taken_.contains(name)) throw Error(code_, fmt::format("{}: there is no \"{}\"", where_, name.substr(0, 200)));
+    if (std::find(taken_.begin(), taken_.end(), name) == taken_.end())
+      throw Error(code_, fmt::format("{}: there is no \"{}\"", where_, name.substr(0, 200)));
 }
 
 }  // namespace farfield::services::compute

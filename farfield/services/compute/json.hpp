@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +19,14 @@ Json parse_json(std::string_view text, std::string_view what, core::ErrorCode co
 std::string to_text(const Json& value);
 /// UTF-8 without NUL, cut at `bytes`: what every database and every peer takes. What is not becomes U+FFFD.
 std::string clean_text(std::string_view text, std::size_t bytes);
+
+// Writing without a document in between, where thousands of messages a second go: each appends to `out`.
+void put_text(std::string& out, std::string_view text);  ///< quoted; bytes that are no UTF-8 become U+FFFD
+void put_number(std::string& out, double value);         ///< finite; the shortest that reads the same
+void put_number(std::string& out, long long value);
+/// `text` as it is, where that is JSON on one line; else compacted. Throws as parse_json() does.
+void put_json(std::string& out, std::string_view text, std::string_view what, core::ErrorCode code,
+              std::size_t longest_bytes);
 
 /// An object whose members are taken by name; each is optional, null counts as absent. Throws `code` with the name of
 /// what is wrong.
@@ -60,7 +67,7 @@ private:
   const Json& object_;
   std::string where_;
   core::ErrorCode code_;
-  std::set<std::string_view> taken_;
+  std::vector<std::string_view> taken_;
 };
 
 }  // namespace farfield::services::compute

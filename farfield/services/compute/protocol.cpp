@@ -19,16 +19,22 @@ const std::vector<std::string_view> kEndings{"done", "failed", "cancelled", "int
 constexpr std::size_t kLongestMessage = 16 << 20;
 constexpr std::size_t kLongestHeader = 4096, kLongestPreview = kLongestMessage - kLongestHeader - 4;
 
-Json of(const TaskKey&);
-Json of(const FunctionRecord&);
-Json of(const TaskEnd&);
-Json of(const TaskBegin&);
-Json of(const TaskProgress&);
-Json of(const TaskLog&);
+void put(std::string& out, const std::string& task);
+void put(std::string& out, const FunctionRecord& f);
+void put(std::string& out, const TaskEnd& e);
+void put(std::string& out, const TaskBegin& b);
+void put(std::string& out, const TaskProgress& p);
+void put(std::string& out, const TaskLog& l);
 
 // ---- keys
 
-Json of(const TaskKey& key) { return Json::array({key.task, key.attempt}); }
+void put(std::string& out, const TaskKey& key) {
+  out += '[';
+  put_text(out, key.task);
+  out += ',';
+  put_number(out, static_cast<long long>(key.attempt));
+  out += ']';
+}
 
 TaskKey key_from(const Json& value) {
   if (!value.is_array() || value.size() != 2 || !value[0].is_string() || !value[1].is_number_integer() ||
@@ -46,11 +52,20 @@ std::string task_from(const Json& value) {
   return value.get<std::string>();
 }
 
+/// Appends `,"name":` and the items, each by put().
 template <class T>
-Json list(const std::vector<T>& items) {
-  Json out = Json::array();
-  for (const T& item : items) out.push_back(of(item));
-  return out;
+void put_list(std::string& out, std::string_view name, const std::vector<T>& items) {
+  out += fmt::format(",\"{}\":[", name);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i > 0) out += ',';
+    put(out, items[i]);
+  }
+  out += ']';
+}
+/// A further member of an object.
+void put_member(std::string& out, std::string_view name, std::string_view text) {
+  out += fmt::format(",\"{}\":", name);
+  put_text(out, text);
 }
 template <class F>
 auto list_in(Members& members, const char* name, F item_from) {
@@ -64,14 +79,15 @@ auto list_in(Members& members, const char* name, F item_from) {
 
 // ---- parts of messages
 
-Json of(const FunctionRecord& f) { return to_json(f); }
+void put(std::string& out, const FunctionRecord& f) { out += to_text(to_json(f)); }
+void put(std::string& out, const std::string& task) { put_text(out, task); }
 
 struct Place {
   const std::string &block, &node, &worker;
 };
-void add_place(Json& out, const Place& place) {
+void put_place(std::string& out, const Place& place) {
   for (const auto& [name, value] : {std::pair{"block", &place.block}, {"node", &place.node}, {"worker", &place.worker}})
-    if (!value->empty()) out[name] = clean_text(*value, kLongestName);
+    if (!value->empty()) put_member(out, name, clean_text(*value, kLongestName));
 }
 template <class T>
 void take_place(Members& members, T& into) {
@@ -84,16 +100,22 @@ void take_times(Members& members, T& into) {
   if (const Json* times = members.find("times")) into.times = times_from(*times, kBad);
 }
 
-Json of(const TaskEnd& e) {
+void put(std::string& out, const TaskEnd& e) {
   if (e.output.size() > kInlineOutput)
     throw Error(ErrorCode::invalid_argument, fmt::format("output of task {} has {} bytes, a message holds {}",
                                                          e.key.task, e.output.size(), kInlineOutput));
-  Json out{{"key", of(e.key)}, {"ending", name_of(e.ending)}, {"times", to_json(e.times)}};
-  if (e.output != "null")
-    out["output"] = parse_json(e.output, "output of task " + e.key.task, ErrorCode::invalid_argument, kInlineOutput);
-  if (!e.problem.empty()) out["problem"] = clean_text(e.problem, kLongestText);
-  add_place(out, {e.block, e.node, e.worker});
-  return out;
+  out += R"({"key":)";
+  put(out, e.key);
+  put_member(out, "ending", name_of(e.ending));
+  out += R"(,"times":)";
+  put_times(out, e.times);
+  if (e.output != "null") {
+    out += R"(,"output":)";
+    put_json(out, e.output, "output of task " + e.key.task, ErrorCode::invalid_argument, kInlineOutput);
+  }
+  if (!e.problem.empty()) put_member(out, "problem", clean_text(e.problem, kLongestText));
+  put_place(out, {e.block, e.node, e.worker});
+  out += '}';
 }
 TaskEnd end_from(const Json& value) {
   TaskEnd e;
@@ -110,10 +132,13 @@ TaskEnd end_from(const Json& value) {
   return e;
 }
 
-Json of(const TaskBegin& b) {
-  Json out{{"key", of(b.key)}, {"times", to_json(b.times)}};
-  add_place(out, {b.block, b.node, b.worker});
-  return out;
+void put(std::string& out, const TaskBegin& b) {
+  out += R"({"key":)";
+  put(out, b.key);
+  out += R"(,"times":)";
+  put_times(out, b.times);
+  put_place(out, {b.block, b.node, b.worker});
+  out += '}';
 }
 TaskBegin begin_from(const Json& value) {
   TaskBegin b;
@@ -124,10 +149,13 @@ TaskBegin begin_from(const Json& value) {
   return b;
 }
 
-Json of(const TaskProgress& p) {
-  Json out{{"key", of(p.key)}, {"progress", std::isfinite(p.progress) ? std::clamp(p.progress, 0.0, 1.0) : 0.0}};
-  if (!p.message.empty()) out["message"] = clean_text(p.message, kLongestText);
-  return out;
+void put(std::string& out, const TaskProgress& p) {
+  out += R"({"key":)";
+  put(out, p.key);
+  out += R"(,"progress":)";
+  put_number(out, std::isfinite(p.progress) ? std::clamp(p.progress, 0.0, 1.0) : 0.0);
+  if (!p.message.empty()) put_member(out, "message", clean_text(p.message, kLongestText));
+  out += '}';
 }
 TaskProgress progress_from(const Json& value) {
   TaskProgress p;
@@ -138,7 +166,12 @@ TaskProgress progress_from(const Json& value) {
   return p;
 }
 
-Json of(const TaskLog& l) { return {{"key", of(l.key)}, {"line", clean_text(l.line, kLongestText)}}; }
+void put(std::string& out, const TaskLog& l) {
+  out += R"({"key":)";
+  put(out, l.key);
+  put_member(out, "line", clean_text(l.line, kLongestText));
+  out += '}';
+}
 TaskLog log_from(const Json& value) {
   TaskLog l;
   Members members(value, "a log line", kBad);
@@ -152,13 +185,13 @@ TaskLog log_from(const Json& value) {
 constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames{
     "hello", "begun", "ended", "progress", "log", "capacity", "assign", "cancel", "stored", "watch", "leave"};
 
-void write(Json& out, const Hello& m) {
-  out["protocol"] = m.protocol;
-  out["program"] = clean_text(m.program, kLongestName);
-  out["known"] = list(m.known);
-  out["verbs"] = list(m.verbs);
-  out["capacity"] = to_json(m.capacity);
-  add_place(out, {m.block, m.node, m.worker});
+void write(std::string& out, const Hello& m) {
+  out += fmt::format(",\"protocol\":{}", m.protocol);
+  put_member(out, "program", clean_text(m.program, kLongestName));
+  put_list(out, "known", m.known);
+  put_list(out, "verbs", m.verbs);
+  out += R"(,"capacity":)" + to_text(to_json(m.capacity));
+  put_place(out, {m.block, m.node, m.worker});
 }
 void read(Members& in, Hello& m) {
   (void)in.need("protocol");
@@ -169,36 +202,36 @@ void read(Members& in, Hello& m) {
   if (const Json* capacity = in.find("capacity")) m.capacity = capacity_from(*capacity, kBad);
   take_place(in, m);
 }
-void write(Json& out, const Begun& m) { out["tasks"] = list(m.tasks); }
+void write(std::string& out, const Begun& m) { put_list(out, "tasks", m.tasks); }
 void read(Members& in, Begun& m) { m.tasks = list_in(in, "tasks", begin_from); }
-void write(Json& out, const Ended& m) { out["tasks"] = list(m.tasks); }
+void write(std::string& out, const Ended& m) { put_list(out, "tasks", m.tasks); }
 void read(Members& in, Ended& m) { m.tasks = list_in(in, "tasks", end_from); }
-void write(Json& out, const Progressed& m) { out["tasks"] = list(m.tasks); }
+void write(std::string& out, const Progressed& m) { put_list(out, "tasks", m.tasks); }
 void read(Members& in, Progressed& m) { m.tasks = list_in(in, "tasks", progress_from); }
-void write(Json& out, const Logged& m) { out["lines"] = list(m.lines); }
+void write(std::string& out, const Logged& m) { put_list(out, "lines", m.lines); }
 void read(Members& in, Logged& m) { m.lines = list_in(in, "lines", log_from); }
-void write(Json& out, const CapacityNow& m) { out["capacity"] = to_json(m.capacity); }
+void write(std::string& out, const CapacityNow& m) { out += R"(,"capacity":)" + to_text(to_json(m.capacity)); }
 void read(Members& in, CapacityNow& m) { m.capacity = capacity_from(in.need("capacity"), kBad); }
 
 // The tasks of a message call few functions: each is written once.
-void write(Json& out, const Assign& m) {
-  std::vector<const FunctionRecord*> functions;
-  Json tasks = Json::array();
+void write(std::string& out, const Assign& m) {
+  std::vector<FunctionRecord> functions;
+  out += R"(,"tasks":[)";
   for (const Assignment& a : m.tasks) {
-    const auto same = std::find_if(functions.begin(), functions.end(), [&](const FunctionRecord* f) {
-      return f->name == a.function.name && f->version == a.function.version && f->archive == a.function.archive &&
-             f->command == a.function.command && f->environment == a.function.environment &&
-             f->experiment == a.function.experiment;
+    const auto same = std::find_if(functions.begin(), functions.end(), [&](const FunctionRecord& f) {
+      return f.name == a.function.name && f.version == a.function.version && f.archive == a.function.archive &&
+             f.command == a.function.command && f.environment == a.function.environment &&
+             f.experiment == a.function.experiment;
     });
-    Json task{{"key", of(a.key)}, {"function", same - functions.begin()}, {"request", to_json(a.request)}};
-    if (same == functions.end()) functions.push_back(&a.function);
-    if (a.resume) task["resume"] = true;
-    tasks.push_back(std::move(task));
+    out += &a == m.tasks.data() ? R"({"key":)" : R"(,{"key":)";
+    put(out, a.key);
+    out += fmt::format(",\"function\":{},\"request\":", same - functions.begin());
+    put_request(out, a.request);
+    out += a.resume ? R"(,"resume":true})" : "}";
+    if (same == functions.end()) functions.push_back(a.function);
   }
-  Json written = Json::array();
-  for (const FunctionRecord* f : functions) written.push_back(to_json(*f));
-  out["functions"] = std::move(written);
-  out["tasks"] = std::move(tasks);
+  out += ']';
+  put_list(out, "functions", functions);
 }
 void read(Members& in, Assign& m) {
   const auto functions = list_in(in, "functions", [](const Json& f) { return function_from(f, kBad); });
@@ -215,20 +248,20 @@ void read(Members& in, Assign& m) {
     return a;
   });
 }
-void write(Json& out, const Cancel& m) { out["tasks"] = m.tasks; }
+void write(std::string& out, const Cancel& m) { put_list(out, "tasks", m.tasks); }
 void read(Members& in, Cancel& m) { m.tasks = list_in(in, "tasks", task_from); }
-void write(Json& out, const Stored& m) { out["ends"] = list(m.ends); }
+void write(std::string& out, const Stored& m) { put_list(out, "ends", m.ends); }
 void read(Members& in, Stored& m) { m.ends = list_in(in, "ends", key_from); }
-void write(Json& out, const Watch& m) {
-  out["task"] = m.task;
-  out["on"] = m.on;
+void write(std::string& out, const Watch& m) {
+  put_member(out, "task", m.task);
+  out += m.on ? R"(,"on":true)" : R"(,"on":false)";
 }
 void read(Members& in, Watch& m) {
   m.task = task_from(in.need("task"));
   (void)in.need("on");
   in.truth("on", m.on);
 }
-void write(Json& out, const Leave& m) { out["reason"] = clean_text(m.reason, kLongestText); }
+void write(std::string& out, const Leave& m) { put_member(out, "reason", clean_text(m.reason, kLongestText)); }
 void read(Members& in, Leave& m) { in.text("reason", m.reason, kLongestText); }
 
 template <std::size_t I = 0>
@@ -247,9 +280,10 @@ Message read_message(std::string_view kind, Members& members) {
 std::string_view name_of(Ending ending) { return kEndings[static_cast<std::size_t>(ending)]; }
 
 std::string encode(const Message& message) {
-  Json out{{"kind", kNames[message.index()]}};
+  std::string out = fmt::format("{{\"kind\":\"{}\"", kNames[message.index()]);
   std::visit([&](const auto& m) { write(out, m); }, message);
-  return to_text(out);
+  out += '}';
+  return out;
 }
 
 Message decode(std::string_view text) {

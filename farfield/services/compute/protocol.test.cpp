@@ -157,6 +157,28 @@ TEST(Protocol, WhatASenderWritesAReceiverTakes) {
   EXPECT_THROW(encode(Ended{{{kKey, Ending::done, "{"}}}), Error);
 }
 
+TEST(Protocol, AMessageIsOneLineWhateverItHolds) {
+  // Journals keep one in each line.
+  Assign assign;
+  assign.tasks.resize(1);
+  Assignment& a = assign.tasks[0];
+  a.key = kKey;
+  a.function = reconstruct();
+  a.request.function = "reconstruct";
+  a.request.endpoint = "cluster";
+  a.request.arguments = "{\n  \"b\": 1,\n  \"a\": \"\\n\"\n}";
+  a.request.label = "one\ntwo \"three\" \\ \x7F";
+  const std::string text = encode(assign);
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  const Assign read = round_trip(assign);
+  EXPECT_EQ(read.tasks[0].request.arguments, R"({"a":"\n","b":1})");
+  EXPECT_EQ(read.tasks[0].request.label, a.request.label);
+  const Ended ended{{{kKey, Ending::done, "[1,\n2]", "first\nsecond"}}};
+  EXPECT_EQ(encode(ended).find('\n'), std::string::npos);
+  EXPECT_EQ(round_trip(ended).tasks[0].output, "[1,2]");
+  EXPECT_EQ(round_trip(ended).tasks[0].problem, "first\nsecond");
+}
+
 TEST(Protocol, RefusesWhatIsNoMessage) {
   for (const char* text : {"",
                            "{",

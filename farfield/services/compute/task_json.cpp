@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <iterator>
 
 namespace farfield::services::compute {
 namespace {
@@ -156,6 +157,35 @@ Json to_json(const TaskTimes& t) {
   add("started_s", t.started_s);
   add("ended_s", t.ended_s);
   return out;
+}
+
+void put_times(std::string& out, const TaskTimes& t) {
+  out += '{';
+  for (const auto& [name, time_s] : {std::pair{"submitted_s", t.submitted_s},
+                                     {"placed_s", t.placed_s},
+                                     {"assigned_s", t.assigned_s},
+                                     {"started_s", t.started_s},
+                                     {"ended_s", t.ended_s}})
+    if (time_s > 0 && time_s <= kLatest_s)
+      fmt::format_to(std::back_inserter(out), "{}\"{}\":{}", out.back() == '{' ? "" : ",", name, time_s);
+  out += '}';
+}
+
+void put_request(std::string& out, const TaskRequest& r) {
+  out += R"({"function":)";
+  put_text(out, r.function);
+  for (const auto& [name, text] :
+       {std::pair{"endpoint", &r.endpoint}, {"experiment", &r.experiment}, {"owner", &r.owner}, {"label", &r.label}}) {
+    fmt::format_to(std::back_inserter(out), ",\"{}\":", name);
+    put_text(out, *text);
+  }
+  out += R"(,"arguments":)";
+  put_json(out, r.arguments, "the arguments", ErrorCode::invalid_argument, kLongestArguments);
+  fmt::format_to(
+      std::back_inserter(out),
+      R"(,"resources":{{"nodes":{},"ranks":{},"gpu_slots":{},"walltime_s":{}}},"priority":"{}","attempts":{},"deadline_s":{}}})",
+      r.resources.nodes, r.resources.ranks, r.resources.gpu_slots, r.resources.walltime_s, name_of(r.priority),
+      r.attempts, r.deadline_s);
 }
 
 TaskTimes times_from(const Json& value, ErrorCode code) {

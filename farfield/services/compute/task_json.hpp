@@ -29,6 +29,10 @@ Json to_json(const TaskEvent&);
 Json to_json(const Capacity&);
 Json to_json(const EndpointStatus&);
 
+/// The same, appended as text, for messages by the thousand.
+void put_times(std::string& out, const TaskTimes&);
+void put_request(std::string& out, const TaskRequest&);
+
 /// Throw `code` for what is missing, unknown, of the wrong type or out of range. Owner, version and time of a function,
 /// and the owner of a task, are taken where they stand: who may say so is the caller's to check.
 FunctionRecord function_from(const Json&, core::ErrorCode code);
