@@ -14,6 +14,7 @@
 #include "apps/farfield/run_options.hpp"
 #include "farfield/io/atomic_file.hpp"
 #include "farfield/io/scan_file.hpp"
+#include "farfield/io/xpcs/qmap_file.hpp"
 #include "farfield/pipeline/result_folder.hpp"
 #include "farfield/pipeline/stage_times.hpp"
 #include "farfield/stream/dectris/series.hpp"
@@ -124,6 +125,7 @@ void complete(model::Acquisition& a, const model::Acquisition& known) {
     d.pixel_mask = known.detector.pixel_mask.clone();
   if (a.scan.unit == model::PositionUnit::unknown) a.scan.unit = known.scan.unit;
   for (const auto& [role, array] : known.inputs) a.inputs.try_emplace(role, array);
+  for (const auto& [name, text] : known.metadata) a.metadata.try_emplace(name, text);
 }
 
 /// A source of which more is known; what comes beside its frames goes to the archive, too.
@@ -199,6 +201,8 @@ public:
     core::ThreadPool reading_pool(common_.thread_count());
     if (!options_.like.empty())
       known_ = io::open_scan(options_.like, open_options({}, {}, nullptr))->acquisition().clone();
+    if (!maps_.metadata.empty()) io::xpcs::read_metadata(maps_.metadata, known_ ? *known_ : known_.emplace());
+    if (!maps_.qmap.empty()) io::xpcs::read_qmap(maps_.qmap, known_ ? *known_ : known_.emplace());
     open_positions();
     if (options_.source.find("://") == std::string::npos) {
       const auto source = io::open_scan(options_.source, open_options(input_, maps_, &reading_pool));

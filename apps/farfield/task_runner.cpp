@@ -158,7 +158,7 @@ Arguments verb_arguments(const KnownVerb& known, const compute::Work& work, int 
   if (threads > 0 && known.command.find("threads") != nullptr)
     out.given.try_emplace("threads", static_cast<std::int64_t>(threads));
   for (const std::string& path : out.inputs) check_path(path, work.root);
-  for (const char* option : {"out", "qmap", "metadata"})
+  for (const char* option : {"out", "qmap", "metadata", "dark", "flat", "recipe"})
     if (const auto given = out.given.find(option); given != out.given.end())
       check_path(std::get<std::string>(given->second), work.root);
   if (known.live) check_live_paths(out, work.root);

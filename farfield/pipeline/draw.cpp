@@ -188,8 +188,8 @@ private:
   std::vector<const Dataset*> family(const Dataset& d) const {
     std::vector<const Dataset*> out;
     for (const auto& other : product_.datasets)
-      if (drawable(other) && other.data.rank() == 1 && !is_complex(other) && other.axes == d.axes &&
-          other.data.shape() == d.data.shape())
+      if (drawable(other) && other.draw != "error" && other.data.rank() == 1 && !is_complex(other) &&
+          other.axes == d.axes && other.data.shape() == d.data.shape())
         out.push_back(&other);
     return out;
   }
@@ -214,6 +214,7 @@ private:
 
   void curves(const Dataset& d) {
     const std::string axis = d.axes.empty() ? "" : d.axes.front();
+    if (d.draw == "error") return;  // with what it belongs to
     const auto all = family(d);
     const bool over_iterations = axis == "iteration";
     const auto* abscissa = over_iterations ? nullptr : abscissa_of(all);
@@ -236,7 +237,7 @@ private:
         for (std::size_t i = 0; i < series.y.size(); ++i)
           series.x.push_back(static_cast<double>(i + (over_iterations ? 1 : 0)));
       if (const auto* error = error_of(*other)) series.error = numbers(*error);
-      if (series.y.size() == 1) series.style = plot::SeriesStyle::points;
+      if (series.y.size() == 1 || !series.error.empty()) series.style = plot::SeriesStyle::points;  // measured
       for (const double v : series.y)
         if (std::isfinite(v)) {
           lowest = std::min(lowest, v);
@@ -305,15 +306,18 @@ private:
     add(file_name(d.name), plot::curve_figure(plot, 520, 380), d);
   }
 
-  /// What all but a hundredth of the values at either end need, and a little room.
+  /// What all but a hundredth of the values at either end need, those that lie not far beyond, and a little room.
   static plot::Range plain_range(std::vector<double>& values) {
     const auto at = [&](double part) {
       const auto n = static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
       std::nth_element(values.begin(), values.begin() + n, values.end());
       return values[static_cast<std::size_t>(n)];
     };
-    const double low = at(0.01), high = at(0.99), room = 0.06 * (high > low ? high - low : 1);
-    return {low - room, high + room};
+    double low = at(0.01), high = at(0.99);
+    const double span = high > low ? high - low : 1;
+    low = std::max(low - span / 2, std::min(low, *std::min_element(values.begin(), values.end())));
+    high = std::min(high + span / 2, std::max(high, *std::max_element(values.begin(), values.end())));
+    return {low - 0.06 * span, high + 0.06 * span};
   }
 
   /// Of many maps of a kind a few, spread over them, are drawn.
