@@ -39,8 +39,8 @@ void add_array(ArraySum& to, const Value& value) {
 }
 }  // namespace
 
-Reduction::Reduction(ReductionOptions options, std::vector<std::filesystem::path> data, const FetchOptions& fetch,
-                     const core::Clock& clock, std::stop_token stop)
+Reduction::Reduction(ReductionOptions options, const std::vector<std::filesystem::path>& data,
+                     const FetchOptions& fetch, const core::Clock& clock, std::stop_token stop)
     : options_(std::move(options)),
       run_(data),
       fetcher_(fetch, clock, std::move(stop)),

@@ -25,7 +25,7 @@ struct EventNote {
 /// One worker's share of a run.
 class Reduction {
 public:
-  Reduction(ReductionOptions options, std::vector<std::filesystem::path> data, const FetchOptions& fetch,
+  Reduction(ReductionOptions options, const std::vector<std::filesystem::path>& data, const FetchOptions& fetch,
             const core::Clock& clock, std::stop_token stop);
 
   /// Fetches and reads the events of a batch. An event of which anything cannot be fetched or read is left out whole,

@@ -225,9 +225,9 @@ private:
 
 class WorkerRole {
 public:
-  WorkerRole(const RunOptions& options, std::vector<fs::path> data, int rank, int builder, std::vector<int> servers,
-             Post post, const core::Clock& clock, std::stop_token stop)
-      : reduction_(options.reduction, std::move(data), options.fetch, clock, std::move(stop)),
+  WorkerRole(const RunOptions& options, const std::vector<fs::path>& data, int rank, int builder,
+             std::vector<int> servers, Post post, const core::Clock& clock, std::stop_token stop)
+      : reduction_(options.reduction, data, options.fetch, clock, std::move(stop)),
         builder_(builder),
         servers_(std::move(servers)),
         post_(post),
