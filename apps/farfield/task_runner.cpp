@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/farfield/commands.hpp"
+#include "apps/farfield/raw_previews.hpp"
 #include "apps/farfield/registry.hpp"
 #include "apps/farfield/run_options.hpp"
 #include "apps/farfield/task_programs.hpp"
@@ -210,7 +211,7 @@ private:
   int rejected_ = 0;
 };
 
-/// Snapshots as pictures, while somebody looks.
+/// Snapshots as pictures and as numbers, while somebody looks.
 class TaskPreviews final : public pipeline::PreviewSink {
 public:
   explicit TaskPreviews(compute::Reporter& reporter) : reporter_(reporter) {}
@@ -224,6 +225,7 @@ public:
       preview.bytes.assign(reinterpret_cast<const char*>(picture.bytes.data()), picture.bytes.size());
       reporter_.preview(std::move(preview));
     }
+    for (auto& preview : raw_previews(product, iteration)) reporter_.preview(std::move(preview));
   }
 
 private:

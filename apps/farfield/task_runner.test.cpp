@@ -7,8 +7,12 @@
 
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <span>
 
 #include "apps/farfield/version.hpp"
+#include "farfield/codec/zstd.hpp"
 #include "farfield/core/error.hpp"
 #include "farfield/io/product_file.hpp"
 #include "farfield/net/zeromq.hpp"
@@ -238,6 +242,32 @@ TEST_F(TasksOfTheProgram, ALiveTaskThatHasToLeaveKeepsWhatItHasAndGoesOnWithWhat
   // No frame is in both: what one took the socket does not give to another.
   EXPECT_LE(before.at("processed").get<int>() + after.at("processed").get<int>(), 200);
   EXPECT_EQ(json::parse(content(root() / "live/frames.json")), before) << "what was there stays";
+}
+
+TEST_F(TasksOfTheProgram, WhoLooksSeesPicturesAndNumbers) {
+  ASSERT_EQ(run("t1", "farfield.ptychography.simulate", {{"out", "scan.cxi"}, {"shape", 64}, {"patterns", 60}}).ending,
+            compute::Ending::done);
+  const compute::Assignment a = task("t2", "farfield.ptychography.reconstruct",
+                                     {{"inputs", {"scan.cxi"}}, {"out", "recon"}, {"iterations", 100000}});
+  service_.submit(a);
+  ASSERT_TRUE(eventually([&] { return service_.progress("t2") > 0; }));
+  EXPECT_TRUE(service_.previews().empty()) << "nobody looks";
+  service_.say(compute::Watch{"t2", true});
+  const auto find = [&](const std::string& name) -> std::optional<compute::Preview> {
+    for (const compute::Preview& p : service_.previews())
+      if (p.name == name) return p;
+    return std::nullopt;
+  };
+  ASSERT_TRUE(eventually([&] { return find("object_phase") && find("object_phase.raw"); }));
+  service_.say(compute::Cancel{{"t2"}});
+  EXPECT_EQ(service_.end(a.key).ending, compute::Ending::cancelled);
+  EXPECT_EQ(find("object_phase")->bytes.substr(1, 3), "PNG");
+  const compute::Preview phase = *find("object_phase.raw");
+  ASSERT_EQ(phase.shape.size(), 2U);
+  std::vector<std::uint16_t> values(static_cast<std::size_t>(phase.shape[0] * phase.shape[1]));
+  EXPECT_TRUE(codec::zstd_decode(std::as_bytes(std::span(phase.bytes)), std::as_writable_bytes(std::span(values))));
+  EXPECT_GT(std::set<std::uint16_t>(values.begin(), values.end()).size(), 100U) << "a picture, not a plane";
+  EXPECT_GT(phase.step, 0);
 }
 
 TEST_F(TasksOfTheProgram, CommandsTakePathsOfTheirExperimentOnly) {

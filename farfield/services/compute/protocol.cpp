@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -17,6 +19,7 @@ constexpr ErrorCode kBad = ErrorCode::corrupt_data;
 
 const std::vector<std::string_view> kEndings{"done", "failed", "cancelled", "interrupted", "lost"};
 constexpr std::size_t kLongestMessage = 16 << 20;
+constexpr double kLargestValue = std::numeric_limits<double>::max();
 constexpr std::size_t kLongestHeader = 4096, kLongestPreview = kLongestMessage - kLongestHeader - 4;
 
 void put(std::string& out, const std::string& task);
@@ -297,8 +300,9 @@ Message decode(std::string_view text) {
 }
 
 std::string encode_preview(const Preview& p) {
-  const Json value{{"task", p.task}, {"name", p.name},   {"kind", p.kind},
-                   {"step", p.step}, {"dtype", p.dtype}, {"shape", p.shape}};
+  Json value{{"task", p.task}, {"name", p.name},   {"kind", p.kind},
+             {"step", p.step}, {"dtype", p.dtype}, {"shape", p.shape}};
+  if (p.low != p.high || p.low != 0) value.update({{"low", p.low}, {"high", p.high}});
   const std::string header = to_text(value);
   if (header.size() > kLongestHeader || p.bytes.size() > kLongestPreview)
     throw Error(ErrorCode::invalid_argument, fmt::format("preview {} of task {} has {} bytes, at most {} are allowed",
@@ -336,6 +340,8 @@ Preview decode_preview(std::string_view message) {
       p.shape.push_back(extent.get<long long>());
     }
   }
+  members.real("low", p.low, -kLargestValue, kLargestValue);
+  members.real("high", p.high, -kLargestValue, kLargestValue);
   p.bytes = message.substr(4 + length);
   return p;
 }

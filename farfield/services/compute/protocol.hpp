@@ -150,6 +150,7 @@ struct Preview {
   long long step = 0;
   std::string dtype{};  ///< "u8", "u16"
   std::vector<long long> shape{};
+  double low = 0, high = 0;  ///< what 0 and the largest value of `dtype` stand for
   std::string bytes{};
 };
 /// Binary message: u32 little-endian length of a JSON header, the header, the bytes; at most 16 MiB. Throws

@@ -556,7 +556,7 @@ TEST_P(BrokerTest, PreviewsGoToThoseWhoLookTheLatestWins) {
   endpoint.assigned();
   endpoint.begin({id, 1});
   const auto preview = [&](long long step, const std::string& bytes) {
-    endpoint.say_text(encode_preview({id, "object", "png", step, "", {}, bytes}), true);
+    endpoint.say_text(encode_preview({id, "object", "png", step, "", {}, 0, 0, bytes}), true);
   };
   preview(1, "old");
   preview(2, "new");

@@ -171,6 +171,7 @@ public:
     response.headers.add("X-Farfield-Step", std::to_string(p->step));
     if (!p->dtype.empty()) response.headers.add("X-Farfield-Type", p->dtype);
     if (!p->shape.empty()) response.headers.add("X-Farfield-Shape", fmt::format("{}", fmt::join(p->shape, ",")));
+    if (!p->dtype.empty()) response.headers.add("X-Farfield-Range", fmt::format("{},{}", p->low, p->high));
     return response;
   }
 

@@ -301,11 +301,13 @@ TEST_P(ComputeRest, ViewersSeeEventsAndPreviews) {
   Remote viewer(url(one + "/live"), tokens.at("lee"));
   EXPECT_EQ(json::parse(viewer.text())["event"], "placed");
   EXPECT_TRUE(line->message<Watch>().on);
-  line->socket->send(encode_preview({id, "object", "zstd", 3, "u16", {2, 4}, "bytes"}), true);
+  line->socket->send(encode_preview({id, "object", "zstd", 3, "u16", {2, 4}, -0.5, 2, "bytes"}), true);
   EXPECT_EQ(decode_preview(viewer.binary()).bytes, "bytes");
   const auto shown = send("GET", one + "/previews/object", "lee");
   EXPECT_EQ(shown.body, "bytes");
   EXPECT_EQ(*shown.headers.find("X-Farfield-Shape"), "2,4");
+  EXPECT_EQ(*shown.headers.find("X-Farfield-Range"), "-0.5,2");
+  EXPECT_EQ(*shown.headers.find("Content-Type"), "application/zstd");
   EXPECT_EQ(send("GET", one + "/previews/probe", "lee").status, 404);
   line->socket->send_text(encode(Progressed{{{{id, 1}, 0.5, "half"}}}));
   EXPECT_EQ(json::parse(viewer.text())["event"], "running");
