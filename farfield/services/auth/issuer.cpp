@@ -14,6 +14,7 @@ using core::ErrorCode;
 using store::Transaction;
 
 constexpr std::int64_t kLeeway_s = 30;
+constexpr std::int64_t kGrace_s = 60;  ///< for a client that lost the answer to its refresh token
 
 ErrorCode code_of(std::string_view error) {
   if (error == "invalid_client") return ErrorCode::unauthenticated;
@@ -196,10 +197,10 @@ Tokens Issuer::device_tokens(const std::string& client, const std::string& devic
     Grant grant;
   };
   // What can be refused is refused before the code is spent: the user need not be asked again for a passing reason.
-  const auto decided =
-      directory_.database().query("SELECT subject, scope FROM auth_device WHERE hash = ? AND client = ? AND state = "
-                                  "'approved'",
-                                  hash, client);
+  const auto decided = directory_.database().query(
+      "SELECT subject, scope FROM auth_device WHERE hash = ? AND client = ? AND state = "
+      "'approved'",
+      hash, client);
   if (!decided.empty()) {
     if (!directory_.active(decided[0].text(0))) throw OAuthError("access_denied", "the user is disabled");
     checked_scope(decided[0].text(0), decided[0].text(1));
@@ -326,7 +327,7 @@ Tokens Issuer::refresh(const std::string& client, const std::string& token, cons
   if (!wanted) throw OAuthError("invalid_scope", wanted.error().message());
   // What can be refused is refused before the token is spent: it is the only one that the client has.
   const auto before = directory_.database().read([&](Transaction& t) -> std::optional<Grant> {
-    const auto rows = t.query("SELECT grant_id FROM auth_refresh WHERE hash = ? AND used = 0", hash);
+    const auto rows = t.query("SELECT grant_id FROM auth_refresh WHERE hash = ?", hash);
     return rows.empty() ? std::nullopt : find_grant(t, rows[0].text(0));
   });
   if (before && before->client == client && !before->revoked) {
@@ -339,12 +340,19 @@ Tokens Issuer::refresh(const std::string& client, const std::string& token, cons
     std::optional<RevocationList::Entry> revoked;
   };
   const auto outcome = directory_.database().write([&](Transaction& t) -> Outcome {
-    const auto rows = t.query("SELECT grant_id, used FROM auth_refresh WHERE hash = ?", hash);
+    const auto rows =
+        t.query("SELECT grant_id, used, used_s, COALESCE(successor, '') FROM auth_refresh WHERE hash = ?", hash);
     if (rows.empty()) return {"invalid_grant", "the refresh token is unknown", {}, {}};
     const auto grant = find_grant(t, rows[0].text(0));
     if (!grant || grant->client != client)
       return {"invalid_grant", "the refresh token belongs to another client", {}, {}};
-    if (rows[0].integer(1) != 0 && !grant->revoked)
+    const std::string successor = rows[0].text(3);
+    const bool used = rows[0].integer(1) != 0;
+    // A client that was killed before it had stored the successor shows the same one again: once, soon, and while
+    // nobody has used the successor, which is spent with it.
+    const bool again = used && !successor.empty() && now_s - rows[0].integer(2) <= kGrace_s &&
+                       !t.query("SELECT 1 FROM auth_refresh WHERE hash = ? AND used = 0", successor).empty();
+    if (used && !again && !grant->revoked)
       return {"invalid_grant", "the refresh token was used already", {}, revoke_in(t, grant->id)};
     if (grant->revoked) return {"invalid_grant", "the refresh token was revoked", {}, {}};
     if (grant->expires_s <= now_s) return {"invalid_grant", "the refresh token has expired", {}, {}};
@@ -352,7 +360,9 @@ Tokens Issuer::refresh(const std::string& client, const std::string& token, cons
     for (const auto& one : *wanted)
       if (!covers(held, one))
         return {"invalid_scope", fmt::format("{} is not part of what was granted", one.text()), {}, {}};
-    t.execute("UPDATE auth_refresh SET used = 1 WHERE hash = ?", hash);
+    if (again) t.execute("UPDATE auth_refresh SET used = 1 WHERE hash = ?", successor);
+    t.execute("UPDATE auth_refresh SET used = 1, used_s = ?, successor = ? WHERE hash = ?", now_s,
+              again ? std::optional<std::string>() : digest(next), hash);
     t.execute("INSERT INTO auth_refresh(hash, grant_id, used) VALUES (?, ?, 0)", digest(next), grant->id);
     return {"", "", *grant, {}};
   });

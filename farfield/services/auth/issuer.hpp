@@ -90,7 +90,9 @@ public:
 
   Tokens client_tokens(const std::string& service, const std::string& scope, const std::string& audience = {});
   /// Each refresh token is good once; one that comes again revokes its whole grant, because one of the two who showed
-  /// it has stolen it. `scope`: empty, or part of the grant's.
+  /// it has stolen it. But within a minute, and as long as nobody has used its successor, it is good once more: a
+  /// client may have been killed before it stored the answer. The successor is spent with it. `scope`: empty, or part
+  /// of the grant's.
   Tokens refresh(const std::string& client, const std::string& token, const std::string& scope = {},
                  const std::string& audience = {});
 

@@ -176,6 +176,37 @@ TEST_P(Grants, RefreshTokensRotateAndTheirReuseEndsEverything) {
   EXPECT_EQ(oauth_error([&] { f->issuer.refresh("cli", ""); }), "invalid_grant");
 }
 
+TEST_P(Grants, ARefreshTokenWhoseAnswerWasLostIsGoodOnceMore) {
+  const auto refresh = [&](const std::string& token) { return f->issuer.refresh("cli", token); };
+  const auto refused = [&](const std::string& token) {
+    return oauth_error([&] { f->issuer.refresh("cli", token); }) == "invalid_grant";
+  };
+  const auto first = f->log_in("garcia");
+  const auto lost = refresh(first.refresh);  // the client was killed before it stored this
+  f->now_s += 50;
+  auto tokens = refresh(first.refresh);
+  EXPECT_TRUE(verify(tokens.access));
+  tokens = refresh(tokens.refresh);  // and the session goes on
+  EXPECT_TRUE(refused(lost.refresh)) << "spent";
+  EXPECT_TRUE(refused(tokens.refresh)) << "who has it is not who got the answer: all ends";
+
+  const auto again = f->log_in("garcia");
+  refresh(again.refresh);
+  const auto second = refresh(again.refresh);
+  EXPECT_TRUE(refused(again.refresh)) << "a third time";
+  EXPECT_TRUE(refused(second.refresh));
+
+  const auto stolen = f->log_in("garcia");
+  const auto own = refresh(refresh(stolen.refresh).refresh);
+  EXPECT_TRUE(refused(stolen.refresh)) << "its successor was used";
+  EXPECT_TRUE(refused(own.refresh));
+
+  const auto late = f->log_in("garcia");
+  refresh(late.refresh);
+  f->now_s += 61;
+  EXPECT_TRUE(refused(late.refresh));
+}
+
 TEST_P(Grants, RefreshedScopesShrinkAndFollowTheRoles) {
   auto tokens = f->log_in("lee", "farfield read:/experiments/2026-1-Garcia-1");
   tokens = f->issuer.refresh("cli", tokens.refresh, "read:/experiments/2026-1-Garcia-1/raw");

@@ -28,6 +28,10 @@ CREATE TABLE auth_device (hash TEXT PRIMARY KEY, user_code TEXT NOT NULL UNIQUE,
   scope TEXT NOT NULL, state TEXT NOT NULL, subject TEXT, expires_s {int64} NOT NULL, interval_s {int64} NOT NULL,
   polled_s {int64} NOT NULL);
 CREATE TABLE auth_revoked (number {id}, token TEXT NOT NULL, until_s {int64} NOT NULL);
+)"},
+                                                 {2, "a refresh token's successor", R"(
+ALTER TABLE auth_refresh ADD COLUMN used_s {int64} NOT NULL DEFAULT 0;
+ALTER TABLE auth_refresh ADD COLUMN successor TEXT;
 )"}};
   return all;
 }
