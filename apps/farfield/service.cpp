@@ -29,6 +29,7 @@ namespace transfer = services::transfer;
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kKeyLife_s = 30LL * 86400;
+constexpr double kDay_s = 86400;
 constexpr double kUpkeep_s = 600, kBurst_s = 2;
 }  // namespace
 
@@ -70,7 +71,8 @@ struct Service::State {
   void open_services(const ServeOptions& o) {
     transfers = std::make_unique<transfer::Tasks>(*database, transfer::place_resolver(*places, *issuer), clock);
     broker = std::make_unique<compute::Broker>(
-        *database, compute::BrokerOptions{.folder = private_folder(folder / "compute").string()});
+        *database, compute::BrokerOptions{.folder = private_folder(folder / "compute").string(),
+                                          .keep_s = o.keep_tasks_days * kDay_s});
     flow::Providers providers = flow::simple_providers();
     providers.add("compute", flow::urls_of("compute"), flow::compute_actions(*broker, *issuer));
     providers.add("transfer", flow::urls_of("transfer"), flow::transfer_actions(*transfers));
@@ -116,6 +118,7 @@ struct Service::State {
         !wake.wait_for(lock, stop, std::chrono::duration<double>(kUpkeep_s), [&] { return stop.stop_requested(); })) {
       if (stop.stop_requested()) return;
       tried([&] { issuer->clean(); });
+      tried([&] { broker->clean(); });
       tried([&] {
         if (auth::system_unix_time() - keys->signing_since() > kKeyLife_s) issuer->rotate_keys();
       });

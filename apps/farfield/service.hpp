@@ -29,6 +29,7 @@ struct ServeOptions {
   std::string audiences;                  ///< besides the issuer and the places of transfers, between commas
   std::string notify_hosts;               ///< that flows may notify although they are not public, between commas
   double requests_per_s = 200;            ///< per client address
+  double keep_tasks_days = 90;            ///< after their end; 0: for ever
   int io_threads = 2, handler_threads = 16;
   core::LogLevel log_level = core::LogLevel::info;
 };

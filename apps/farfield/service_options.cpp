@@ -29,6 +29,9 @@ const core::BoundSchema<ServeOptions>& serve_schema() {
           "names and addresses in a certificate that is made, between commas; none: this host's", {.group = "TLS"});
     s.add("requests-per-s", &ServeOptions::requests_per_s, "limit for each client address; 0: none",
           {.min = 0, .max = 1e6, .unit = "1/s", .group = "Limits"});
+    s.add("keep-tasks", &ServeOptions::keep_tasks_days,
+          "tasks with their outputs go so long after their end, archives of user code after their last use; 0: never",
+          {.min = 0, .max = 36500, .unit = "days", .group = "Limits"});
     s.add("io-threads", &ServeOptions::io_threads, "threads that move bytes",
           {.min = 1, .max = 256, .group = "Limits"});
     s.add("handler-threads", &ServeOptions::handler_threads, "requests at work at once",

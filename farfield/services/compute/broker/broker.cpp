@@ -21,6 +21,7 @@ using Seconds = std::chrono::duration<double>;
 constexpr std::string_view kOwn = "farfield.";
 constexpr std::size_t kLongestOwner = 128, kLongestKey = 200;
 constexpr long long kMostListed = 10'000;
+constexpr int kForgottenAtOnce = 500;
 
 /// Seconds since 1970 that only go forward: the system's clock is read once, so that a jump of it moves no deadline.
 std::function<double()> steady_wall() {
@@ -272,6 +273,14 @@ void Broker::submit(const TaskRequest& request, const std::string& key, Submitte
     function->schema.check(
         parse_json(checked.arguments, "the arguments", ErrorCode::invalid_argument, kLongestArguments));
   }
+  if (function && function->record.kind == FunctionKind::code) {
+    const std::lock_guard lock(state_->archives);
+    if (!use_archive(state_->options.folder, function->record.archive))
+      throw Error(ErrorCode::not_found,
+                  fmt::format("the archive {} of function {} was not used for long, and removed; it "
+                              "has to be uploaded again",
+                              function->record.archive, function->record.name));
+  }
   s.attempt = 1;
   s.times.submitted_s = state_->options.wall_s();
   auto id = std::make_shared<std::string>();
@@ -361,6 +370,29 @@ void Broker::cancel(const std::string& id) {
   } catch (const std::future_error&) {
     throw Error(ErrorCode::unavailable, fmt::format("the service ends; task {} was not cancelled", id));
   }
+}
+
+void Broker::clean() {
+  State& s = *state_;
+  if (s.options.keep_s <= 0) return;
+  const double now_s = s.options.wall_s();
+  for (std::vector<std::string> gone(1); !gone.empty();) {
+    gone = s.records.forget_ended(now_s - s.options.keep_s, now_s, kForgottenAtOnce);
+    const std::lock_guard lock(s.mutex);
+    for (const std::string& id : gone) s.ended.erase(id);
+  }
+  for (const std::string& task : remove_outputs(s.options.folder, s.options.keep_s,
+                                                [&](const std::string& task) { return s.look(task).has_value(); }))
+    core::log(core::LogLevel::info, "output_removed", {{"task", task}});
+  std::set<std::string> used;
+  const std::lock_guard one_at_a_time(s.archives);
+  {
+    const std::lock_guard lock(s.mutex);
+    for (const auto& [id, task] : s.live)
+      if (task->function) used.insert(task->function->record.archive);
+  }
+  for (const std::string& sha256 : remove_archives(s.options.folder, s.options.keep_s, used))
+    core::log(core::LogLevel::info, "archive_removed", {{"archive", sha256}});
 }
 
 TaskStatus Broker::wait(const std::string& id, double seconds) const {

@@ -34,6 +34,7 @@ struct EndpointStatus {
 
 struct BrokerOptions {
   std::string folder{};              ///< of archives and large outputs
+  double keep_s = 0;               ///< tasks that ended, and archives that no task used, for so long go; 0: never
   double silence_s = 30;           ///< a line that says nothing for so long is closed; its tasks stay with it
   std::function<double()> wall_s{};  ///< seconds since 1970; empty: the system's
 };
@@ -93,6 +94,9 @@ public:
   /// Every preview and event of one task, pushed: encoded preview, or JSON text. Dropped with the returned object.
   using Viewer = std::function<void(const std::string& channel, std::string message, bool binary)>;
   [[nodiscard]] std::shared_ptr<void> watch(const std::string& task, Viewer viewer);
+
+  /// Removes what BrokerOptions::keep_s says, with outputs; call now and then. Throws what the database throws.
+  void clean();
 
   /// Where archives and large outputs are (files.hpp).
   const std::string& folder() const;

@@ -549,6 +549,60 @@ TEST_P(BrokerTest, LargeOutputsComeAsFiles) {
   EXPECT_EQ(broker->output(id), "[1,2,3,4]");
 }
 
+TEST_P(BrokerTest, WhatEndedLongAgoGoes) {
+  broker.reset();
+  constexpr double day_s = 86400;
+  const std::string at = folder.path().string();
+  broker = std::make_unique<Broker>(
+      *database, BrokerOptions{.folder = at, .keep_s = 30 * day_s, .wall_s = [this] { return now_s.load(); }});
+  const auto aged = [&](const std::string& path) {
+    std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - std::chrono::hours(24 * 60));
+  };
+  const auto write = [&](const std::string& path) {
+    std::ofstream(path) << "[1]";
+    aged(path);
+    return path;
+  };
+  const std::string used(64, 'a'), unused(64, 'b');
+  for (const auto& sha256 : {used, unused}) write(archive_path(at, sha256));
+  for (const auto& [name, sha256] : {std::pair{"code.used", used}, {"code.unused", unused}}) {
+    FunctionRecord f;
+    f.name = name;
+    f.kind = FunctionKind::code;
+    f.owner = "user:garcia";
+    f.command = {"run"};
+    f.archive = sha256;
+    broker->register_function(f);
+  }
+  auto r = request();
+  const std::string old = broker->submit(r, "key");
+  broker->cancel(old);
+  const std::string output = write(output_path(at, {old, 1})), stranger = write(output_path(at, {"stranger", 1}));
+  now_s = now_s + 20 * day_s;
+  r.deadline_s = 1000 * day_s;
+  const std::string recent = broker->submit(request());
+  broker->cancel(recent);
+  const std::string kept = write(output_path(at, {recent, 1}));
+  r.function = "code.used";
+  const std::string waits = broker->submit(r);
+  aged(archive_path(at, used));
+  now_s = now_s + 15 * day_s;
+  broker->clean();
+  EXPECT_EQ(refused([&] { broker->status(old); }), ErrorCode::not_found);
+  EXPECT_FALSE(std::filesystem::exists(output) || std::filesystem::exists(stranger));
+  EXPECT_EQ(broker->status(recent).state, TaskState::cancelled);
+  EXPECT_TRUE(std::filesystem::exists(kept));
+  EXPECT_EQ(broker->status(waits).state, TaskState::queued);
+  EXPECT_TRUE(has_archive(at, used)) << "a task waits that needs it";
+  EXPECT_FALSE(has_archive(at, unused));
+  r.function = "code.unused";
+  EXPECT_EQ(refused([&] { broker->submit(r); }), ErrorCode::not_found);
+  EXPECT_NE(broker->submit(request(), "key"), old) << "its key is free again";
+  broker->cancel(waits);
+  broker->clean();
+  EXPECT_FALSE(has_archive(at, used));
+}
+
 TEST_P(BrokerTest, PreviewsGoToThoseWhoLookTheLatestWins) {
   HandEndpoint endpoint(*broker, "cluster");
   endpoint.join();

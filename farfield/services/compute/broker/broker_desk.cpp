@@ -130,8 +130,8 @@ void Broker::State::store(const Changes& batch) {
   };
   try {
     records.database().submit(
-        [batch](store::Transaction& t) {
-          for (const Change& c : *batch) Records::store_task(t, c.to);
+        [batch, now_s = options.wall_s()](store::Transaction& t) {
+          for (const Change& c : *batch) Records::store_task(t, c.to, now_s);
         },
         answer);
   } catch (const Error& e) {

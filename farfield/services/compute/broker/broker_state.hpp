@@ -100,6 +100,7 @@ struct Broker::State : std::enable_shared_from_this<Broker::State> {
   std::deque<std::string> ended_order;
   std::unordered_map<std::string, TaskRecord> ended;  ///< the last ones
   std::string last_id;
+  std::mutex archives;  ///< held while one is found for a task, or removed; taken before `mutex`
 
   using Listeners = std::map<int, std::shared_ptr<const Listener>>;
   using Viewers = std::map<int, std::shared_ptr<const Viewer>>;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -30,6 +31,23 @@ void flush_folder(const fs::path& folder) {
   const int failed = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
   if (failed != 0) throw core::system_error(failed, "cannot flush " + folder.string());
+}
+
+/// Removes files that were not touched for so long and for which `whose` has a name. Returns the names.
+std::vector<std::string> remove_old(const fs::path& folder, double age_s,
+                                    const std::function<std::string(const std::string& file)>& whose) {
+  std::vector<std::string> gone;
+  const double now_s = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    struct stat status{};
+    if (::lstat(entry.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode) ||
+        now_s - static_cast<double>(status.st_mtim.tv_sec) < age_s)
+      continue;
+    std::string name = whose(entry.path().filename().string());
+    if (!name.empty() && ::unlink(entry.path().c_str()) == 0) gone.push_back(std::move(name));
+  }
+  return gone;
 }
 
 std::optional<long long> size_of(const std::string& path) {
@@ -60,6 +78,23 @@ std::string archive_path(const std::string& folder, const std::string& sha256) {
 }
 bool has_archive(const std::string& folder, const std::string& sha256) {
   return is_sha256(sha256) && size_of(archive_path(folder, sha256)).has_value();
+}
+
+bool use_archive(const std::string& folder, const std::string& sha256) {
+  return has_archive(folder, sha256) &&
+         ::utimensat(AT_FDCWD, archive_path(folder, sha256).c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0;
+}
+std::vector<std::string> remove_archives(const std::string& folder, double unused_s,
+                                         const std::set<std::string>& kept) {
+  return remove_old(fs::path(folder) / kArchives, unused_s,
+                    [&](const std::string& name) { return is_sha256(name) && !kept.contains(name) ? name : ""; });
+}
+std::vector<std::string> remove_outputs(const std::string& folder, double age_s,
+                                        const std::function<bool(const std::string& task)>& known) {
+  return remove_old(fs::path(folder) / kOutputs, age_s, [&](const std::string& name) {
+    const std::string task = name.substr(0, name.rfind('.'));
+    return known(task) ? "" : task;
+  });
 }
 
 std::string output_path(const std::string& folder, const TaskKey& key) {

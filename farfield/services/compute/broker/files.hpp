@@ -3,10 +3,13 @@
 // message. A file is there whole or not at all.
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "farfield/services/compute/protocol.hpp"
 
@@ -20,6 +23,10 @@ void make_folders(const std::string& folder);
 bool is_sha256(std::string_view text);  ///< 64 hexadecimal digits, lower case
 std::string archive_path(const std::string& folder, const std::string& sha256);
 bool has_archive(const std::string& folder, const std::string& sha256);
+/// The same; and it counts as used now.
+bool use_archive(const std::string& folder, const std::string& sha256);
+/// Removes those that were neither received nor used for so long, but for `kept`. Returns what went.
+std::vector<std::string> remove_archives(const std::string& folder, double unused_s, const std::set<std::string>& kept);
 
 std::string output_path(const std::string& folder, const TaskKey& key);
 /// {"$ref": "/api/v1/tasks/ID/output", "bytes": N}
@@ -30,6 +37,10 @@ std::optional<long long> output_reference(const std::string& output, const std::
 std::optional<long long> output_size(const std::string& folder, const TaskKey& key);
 /// Throws `not_found`, `io`.
 std::string read_output(const std::string& folder, const TaskKey& key);
+
+/// Removes outputs that came so long ago and whose task is not `known` any more. Returns the tasks.
+std::vector<std::string> remove_outputs(const std::string& folder, double age_s,
+                                        const std::function<bool(const std::string& task)>& known);
 
 /// A file on its way in. Used by one thread at a time. Destroyed before commit(), nothing of it stays.
 class IncomingFile {

@@ -40,6 +40,10 @@ CREATE TABLE compute_task (
 CREATE INDEX compute_task_open ON compute_task (id) WHERE state = 'queued';
 CREATE INDEX compute_task_owner ON compute_task (owner, id);
 CREATE INDEX compute_task_experiment ON compute_task (experiment, id);
+)"},
+                                                {2, "the end of tasks", R"(
+ALTER TABLE compute_task ADD COLUMN ended_s {int64} NOT NULL DEFAULT 0;
+CREATE INDEX compute_task_ended ON compute_task (ended_s) WHERE state <> 'queued';
 )"}};
 
 constexpr const char* kColumns = "id, state, function, request, losses, begun, record, output, log";
@@ -204,12 +208,28 @@ std::string Records::insert_task(Transaction& t, const TaskRecord& task, const s
   return s.id;
 }
 
-void Records::store_task(Transaction& t, const TaskRecord& task) {
+void Records::store_task(Transaction& t, const TaskRecord& task, double ended_s) {
   const TaskStatus& s = task.status;
   t.execute(
-      "UPDATE compute_task SET state = ?, losses = ?, begun = ?, record = ?, output = ?, log = ? "
+      "UPDATE compute_task SET state = ?, losses = ?, begun = ?, record = ?, output = ?, log = ?, ended_s = ? "
       "WHERE id = ? AND state = 'queued'",
-      state_of(s), task.losses, task.begun, record_of(s), s.output, task.log, s.id);
+      state_of(s), task.losses, task.begun, record_of(s), s.output, task.log,
+      has_ended(s.state) ? static_cast<std::int64_t>(ended_s) : 0, s.id);
+}
+
+std::vector<std::string> Records::forget_ended(double before_s, double now_s, int at_most) {
+  return database_.write([&](Transaction& t) {
+    // Those that ended before this was kept count from now on.
+    t.execute("UPDATE compute_task SET ended_s = ? WHERE state <> 'queued' AND ended_s = 0",
+              static_cast<std::int64_t>(now_s));
+    std::vector<std::string> ids;
+    for (const auto row :
+         t.query("SELECT id FROM compute_task WHERE state <> 'queued' AND ended_s < ? ORDER BY ended_s LIMIT ?",
+                 static_cast<std::int64_t>(before_s), at_most))
+      ids.push_back(row.text(0));
+    for (const std::string& id : ids) t.execute("DELETE FROM compute_task WHERE id = ?", id);
+    return ids;
+  });
 }
 
 }  // namespace farfield::services::compute

@@ -48,6 +48,9 @@ public:
   /// Throws `forbidden` where the name is somebody else's.
   void add_endpoint(const std::string& name, const std::string& owner);
 
+  /// Removes tasks that ended before that, the oldest first, and returns their ids.
+  std::vector<std::string> forget_ended(double before_s, double now_s, int at_most);
+
   store::Database& database() const { return database_; }
 
   // Inside a change.
@@ -56,8 +59,8 @@ public:
   /// Throws `conflict` where that asked for something else.
   static std::string insert_task(store::Transaction&, const TaskRecord&, const std::string& asked,
                                  const std::string& key);
-  /// A further attempt, or the end. Nothing happens to a task that has ended.
-  static void store_task(store::Transaction&, const TaskRecord&);
+  /// A further attempt, or the end, at `ended_s` by the service's clock. Nothing happens to a task that has ended.
+  static void store_task(store::Transaction&, const TaskRecord&, double ended_s);
 
 private:
   store::Database& database_;
