@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <limits>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "farfield/services/compute/task_json.hpp"
 
