@@ -1,6 +1,7 @@
 #include "farfield/pipeline/corrections.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -80,7 +81,18 @@ Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& opt
   }
   if (options.dark) corrected_.inputs.erase("dark");
   if (options.flat) corrected_.inputs.erase("flat");
-  arithmetic_ = bin_ > 1 || !dark_.empty() || !gain_.empty();
+  core::Array<float, 2> highest_energy;
+  if (options.gain && (raw.inputs.contains("gain_pedestal") || raw.inputs.contains("gain_factor"))) {
+    highest_energy = use_gain(raw, mask);
+    corrected_.inputs.erase("gain_pedestal");
+    corrected_.inputs.erase("gain_factor");
+  }
+  if (const auto it = raw.inputs.find("countrate"); options.countrate && it != raw.inputs.end()) {
+    if (switching_) throw Error(ErrorCode::unsupported, "a detector that switches its gain has no count-rate table");
+    use_countrate(it->second);
+    corrected_.inputs.erase("countrate");
+  }
+  arithmetic_ = bin_ > 1 || !dark_.empty() || !gain_.empty() || !countrate_.empty() || switching_;
   if (!arithmetic_ && !options.crop) return;  // the scan as it is
 
   detector.ny = crop_.ny / bin_;
@@ -96,17 +108,93 @@ Corrector::Corrector(const model::Acquisition& raw, const CorrectionOptions& opt
     throw Error(ErrorCode::unsupported, "frames of complex numbers cannot be corrected");
   detector.dtype = core::DType::f32;
   saturation_ = raw.detector.saturation_counts;
+  if (!countrate_.empty()) {
+    // What exceeds the table cannot be put right.
+    const double beyond = std::nextafter(countrate_(countrate_.extent(0) - 1, 0), INFINITY);
+    saturation_ = std::min(saturation_.value_or(beyond), beyond);
+  }
+  if (switching_) saturation_ = INFINITY;  // pixels say by themselves that they are saturated
   if (saturation_) {
-    double highest = dark_.empty() && gain_.empty() ? *saturation_ : 0;
+    const auto limit = static_cast<double>(countrate_.empty() ? static_cast<float>(*saturation_)
+                                                              : true_counts(static_cast<float>(*saturation_)));
+    double highest = dark_.empty() && gain_.empty() && !switching_ ? limit : 0;
     if (highest == 0)
       for (Index i = 0; i < crop_.ny * crop_.nx; ++i)
         if (mask.data()[i] == 0)
-          highest = std::max(
-              highest, (*saturation_ - (dark_.empty() ? 0 : dark_.data()[i])) * (gain_.empty() ? 1 : gain_.data()[i]));
+          highest = std::max(highest,
+                             ((switching_ ? highest_energy.data()[i] : limit) - (dark_.empty() ? 0 : dark_.data()[i])) *
+                                 (gain_.empty() ? 1 : gain_.data()[i]));
     // As a float, rounded up: the comparison in a technique is with float pixels.
     const double corrected = highest * static_cast<double>(bin_ * bin_);
     detector.saturation_counts = static_cast<double>(std::nextafter(static_cast<float>(corrected), INFINITY));
   }
+}
+
+void Corrector::use_countrate(const core::AnyArray& table) {
+  const auto refuse = [](std::string what) { throw Error(ErrorCode::corrupt_data, "count-rate table " + what); };
+  if (table.rank() != 2 || table.shape()[0] < 1 || table.shape()[1] != 2)
+    refuse(fmt::format("of shape ({}) must be pairs, (i, 2)", fmt::join(table.shape(), ", ")));
+  countrate_ = table.to<float, 2>();
+  for (Index i = 0; i < countrate_.extent(0); ++i) {
+    const float measured = countrate_(i, 0), counts = countrate_(i, 1);
+    if (!std::isfinite(measured) || !std::isfinite(counts) || measured < 0 || counts < 0 ||
+        (i > 0 && (measured <= countrate_(i - 1, 0) || counts < countrate_(i - 1, 1))))
+      refuse(fmt::format("must hold growing, finite numbers >= 0; pair {} is ({}, {})", i, measured, counts));
+  }
+}
+
+/// Below the table from (0, 0), beyond it its last value.
+float Corrector::true_counts(float measured) const {
+  const Index n = countrate_.extent(0);
+  Index after = 0;
+  for (Index count = n; count > 0;) {  // the first pair above
+    const Index half = count / 2;
+    if (countrate_(after + half, 0) <= measured) {
+      after += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
+    }
+  }
+  if (after == n) return countrate_(n - 1, 1);
+  const float x0 = after == 0 ? 0 : countrate_(after - 1, 0), y0 = after == 0 ? 0 : countrate_(after - 1, 1);
+  return y0 + (measured - x0) / (countrate_(after, 0) - x0) * (countrate_(after, 1) - y0);
+}
+
+core::Array<float, 2> Corrector::use_gain(const model::Acquisition& raw, core::View<std::uint32_t, 2> mask) {
+  if (raw_type_ != core::DType::u16)
+    throw Error(ErrorCode::unsupported,
+                fmt::format("gains are told by the bits of 16-bit words; the frames hold {}", core::name(raw_type_)));
+  const auto constants = [&](const char* role) {
+    const auto it = raw.inputs.find(role);
+    if (it == raw.inputs.end()) throw Error(ErrorCode::corrupt_data, fmt::format("gains without \"{}\"", role));
+    const auto& array = it->second;
+    if (array.rank() != 3 || array.shape() != std::vector<Index>{kGains, ny_, nx_})
+      throw Error(ErrorCode::corrupt_data, fmt::format("{} of shape ({}) must be ({}, {}, {})", role,
+                                                       fmt::join(array.shape(), ", "), kGains, ny_, nx_));
+    const auto whole = array.to<float, 3>();
+    core::Array<float, 3> window({kGains, crop_.ny, crop_.nx});
+    for (Index g = 0; g < kGains; ++g)
+      for (Index y = 0; y < crop_.ny; ++y)
+        for (Index x = 0; x < crop_.nx; ++x) window(g, y, x) = whole(g, crop_.y + y, crop_.x + x);
+    return window;
+  };
+  GainConstants gains{constants("gain_pedestal"), constants("gain_factor")};
+  constexpr float kMostAdu = 16383;
+  core::Array<float, 2> highest({crop_.ny, crop_.nx});
+  for (Index y = 0; y < crop_.ny; ++y)
+    for (Index x = 0; x < crop_.nx; ++x) {
+      bool usable = false;
+      for (Index g = 0; g < kGains; ++g) {
+        const float pedestal = gains.pedestal_ADU(g, y, x), factor = gains.factor(g, y, x);
+        if (!std::isfinite(pedestal) || !std::isfinite(factor) || factor == 0) continue;
+        usable = true;
+        highest(y, x) = std::max({highest(y, x), -pedestal * factor, (kMostAdu - pedestal) * factor});
+      }
+      if (!usable) mask(y, x) |= model::pixel_mask::kDead;
+    }
+  switching_.emplace(std::move(gains));
+  return highest;
 }
 
 Index Corrector::frame_bytes() const {
@@ -192,21 +280,36 @@ core::AnyImage Corrector::apply(const core::AnyImage& raw, std::byte* out) const
   const core::View<float, 2> sum(reinterpret_cast<float*>(out), {d.ny, d.nx});
   std::fill(sum.begin(), sum.end(), 0.0F);
   const auto flagged = static_cast<float>(d.saturation_counts.value_or(0));
+  /// `counts_of`: of a pixel as it came; NaN where it is saturated.
+  const auto add_up = [&](const auto& image, const auto& counts_of) {
+    for (Index y = 0; y < crop_.ny; ++y)
+      for (Index x = 0; x < crop_.nx; ++x) {
+        float& bin = sum(y / bin_, x / bin_);
+        const auto raw_counts = image(y, x);
+        const float counts = counts_of(raw_counts);
+        if (saturation_ && (static_cast<double>(raw_counts) >= *saturation_ || std::isnan(counts))) {
+          bin = flagged;
+        } else if (!saturation_ || bin < flagged) {
+          const float dark = dark_.empty() ? 0 : dark_(y, x), gain = gain_.empty() ? 1 : gain_(y, x);
+          bin += (counts - dark) * gain;
+        }
+      }
+  };
+  const auto as_it_is = [](auto counts) { return static_cast<float>(counts); };
+  if (switching_) {
+    thread_local std::vector<float> energies;
+    energies.resize(static_cast<std::size_t>(crop_.ny * crop_.nx));
+    const core::View<float, 2> energy(energies.data(), {crop_.ny, crop_.nx});
+    switching_->apply(raw.view<std::uint16_t>().window({crop_.y, crop_.x}, {crop_.ny, crop_.nx}), energy);
+    add_up(energy, as_it_is);
+    return result;
+  }
   core::visit_dtype(raw_type_, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (std::is_arithmetic_v<T>) {
       const auto image = raw.view<T>().window({crop_.y, crop_.x}, {crop_.ny, crop_.nx});
-      for (Index y = 0; y < crop_.ny; ++y)
-        for (Index x = 0; x < crop_.nx; ++x) {
-          float& bin = sum(y / bin_, x / bin_);
-          const T counts = image(y, x);
-          if (saturation_ && static_cast<double>(counts) >= *saturation_) {
-            bin = flagged;
-          } else if (!saturation_ || bin < flagged) {
-            const float dark = dark_.empty() ? 0 : dark_(y, x), gain = gain_.empty() ? 1 : gain_(y, x);
-            bin += (static_cast<float>(counts) - dark) * gain;
-          }
-        }
+      if (countrate_.empty()) add_up(image, as_it_is);
+      else add_up(image, [this](T counts) { return true_counts(static_cast<float>(counts)); });
     }
   });
   return result;

@@ -1,12 +1,14 @@
 #pragma once
-// Corrections that belong to the detector, not to a technique: dark and flat field, crop, binning.
-// Corrected counts = (raw - dark) / flat, then summed over bins.
+// Corrections that belong to the detector, not to a technique: gain, count rate, dark and flat field, crop, binning.
+// Corrected counts = (c(raw) - dark) / flat, then summed over bins, where c turns the words of a detector that switches
+// its gain to energy (gain.hpp), or the counts of one that misses photons at high rates to those that came.
 
 #include <optional>
 #include <vector>
 
 #include "farfield/model/acquisition.hpp"
 #include "farfield/model/frame.hpp"
+#include "farfield/pipeline/gain.hpp"
 
 namespace farfield::pipeline {
 
@@ -22,6 +24,10 @@ struct CorrectionOptions {
   Index bin = 1;  ///< sum bin x bin pixels; a bin with a masked pixel is masked
   bool dark = true,
        flat = true;  ///< use acquisition.inputs "dark" and "flat" (y, x) where there are any; else keep them
+  /// Use "countrate" (i, 2) where there is one: pairs of measured and true counts, both growing, linear in between.
+  bool countrate = true;
+  /// Use "gain_pedestal" and "gain_factor" (3, y, x) where there are any.
+  bool gain = true;
   /// Sparse frames stay sparse where nothing but a crop is asked for. Otherwise all frames become dense.
   bool sparse = false;
 };
@@ -29,14 +35,17 @@ struct CorrectionOptions {
 /// Plans the corrections of one scan. Without any, frames pass in the type they are stored in; cropping keeps
 /// the type; everything else gives float (f32).
 ///
-/// Mask: pixels whose flat is not finite and > 0, or whose dark is not finite, are marked dead.
-/// Saturation: a pixel at or above the detector's saturation gives the corrected saturation value, which no
-/// sum of unsaturated pixels reaches, so a technique still recognises it.
+/// Mask: pixels whose flat is not finite and > 0, whose dark is not finite, or that have no constants in any gain, are
+/// marked dead.
+/// Saturation: a pixel at or above the detector's saturation, beyond its count-rate table, at the end of its last gain
+/// or in a gain without constants gives the corrected saturation value, which no sum of unsaturated pixels reaches, so
+/// a technique still recognises it.
 class Corrector {
 public:
   /// Throws `invalid_argument` for a crop outside the detector or a bin that does not divide it,
-  /// `corrupt_data` for dark or flat of another shape or type, `unsupported` for crop or bin of patterns whose zero
-  /// frequency lies in the corner, or whose positions are in pixels (their meaning would change).
+  /// `corrupt_data` for dark, flat, gain or count-rate table of another shape or type or that do not grow,
+  /// `unsupported` for crop or bin of patterns whose zero frequency lies in the corner, or whose positions are in
+  /// pixels (their meaning would change), and for gains of other than 16-bit words.
   Corrector(const model::Acquisition& raw, const CorrectionOptions& options);
 
   /// The scan as it is after the corrections; "dark" and "flat", where used, are used up.
@@ -58,6 +67,11 @@ public:
   model::FrameView apply(const model::FrameView& raw, std::byte* out, std::vector<std::byte>& scratch) const;
 
 private:
+  void use_countrate(const core::AnyArray& table);
+  /// The largest energy that each pixel of the window can have.
+  core::Array<float, 2> use_gain(const model::Acquisition& raw, core::View<std::uint32_t, 2> mask);
+  float true_counts(float measured) const;
+
   Index ny_ = 0, nx_ = 0;  // of the raw frames
   core::DType raw_type_;
   Crop crop_;
@@ -66,6 +80,8 @@ private:
   bool sparse_ = false;
   std::optional<double> saturation_;
   core::Array<float, 2> dark_, gain_;  // of the window; gain = 1 / flat
+  core::Array<float, 2> countrate_;  // pairs, growing
+  std::optional<GainCorrection> switching_;  // of the window
   model::Acquisition corrected_;
 };
 

@@ -188,5 +188,107 @@ TEST(Corrections, RefusesWhatCannotBe) {
   EXPECT_THROW(apply(corrector, core::AnyImage::of<std::uint16_t>(small.view())), core::Error);
 }
 
+/// A scan with a table as DECTRIS detectors send it, (measured, true).
+model::Acquisition with_table(std::vector<std::array<float, 2>> pairs) {
+  auto a = scan(1, 6);
+  Array<float, 2> table({static_cast<Index>(pairs.size()), 2});
+  for (Index i = 0; i < table.extent(0); ++i)
+    for (Index k = 0; k < 2; ++k) table(i, k) = pairs[static_cast<std::size_t>(i)][static_cast<std::size_t>(k)];
+  a.inputs["countrate"] = core::AnyArray(table);
+  return a;
+}
+
+TEST(Corrections, CountsThatWereMissedAreAdded) {
+  auto a = with_table({{0, 0}, {10, 10}, {20, 30}, {40, 100}});
+  a.detector.saturation_counts = 65535;
+  const Corrector corrector(a, {});
+  EXPECT_FALSE(corrector.acquisition().inputs.contains("countrate")) << "it is used up";
+  Array<std::uint16_t, 2> image({1, 6});
+  const std::uint16_t measured[] = {0, 5, 15, 40, 41, 65535};
+  std::copy(std::begin(measured), std::end(measured), image.begin());
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(image.view()));
+  const auto counts = out.image.view<float>();
+  EXPECT_EQ(counts(0, 0), 0);
+  EXPECT_EQ(counts(0, 1), 5);
+  EXPECT_EQ(counts(0, 2), 20);
+  EXPECT_EQ(counts(0, 3), 100);
+  const double limit = *corrector.acquisition().detector.saturation_counts;
+  EXPECT_GT(limit, 100);
+  EXPECT_GE(counts(0, 4), limit) << "beyond the table nothing is known";
+  EXPECT_GE(counts(0, 5), limit);
+}
+
+TEST(Corrections, TheCountRateComesBeforeTheFlatField) {
+  auto a = with_table({{0, 0}, {10, 20}});
+  Array<float, 2> flat({1, 6}, 0.5F);
+  a.inputs["flat"] = core::AnyArray(flat);
+  Array<std::uint16_t, 2> image({1, 6}, std::uint16_t{10});
+  const Corrector corrector(a, {.bin = 1});
+  EXPECT_EQ(apply(corrector, core::AnyImage::of<std::uint16_t>(image.view())).image.view<float>()(0, 0), 40);
+  const Corrector without(a, {.flat = false, .countrate = false});
+  EXPECT_TRUE(without.acquisition().inputs.contains("countrate"));
+  EXPECT_EQ(without.acquisition().detector.dtype, core::DType::u16);
+}
+
+TEST(Corrections, TablesThatDoNotGrowAreRefused) {
+  EXPECT_EQ(error_of(with_table({{0, 0}, {10, 10}, {10, 20}}), {}), core::ErrorCode::corrupt_data);
+  EXPECT_EQ(error_of(with_table({{0, 0}, {10, 10}, {20, 9}}), {}), core::ErrorCode::corrupt_data);
+  EXPECT_EQ(error_of(with_table({{0, 0}, {10, NAN}}), {}), core::ErrorCode::corrupt_data);
+  auto a = scan(1, 6);
+  a.inputs["countrate"] = core::AnyArray(Array<float, 2>({2, 3}));
+  EXPECT_EQ(error_of(a, {}), core::ErrorCode::corrupt_data);
+}
+
+/// Pedestals and factors of every gain the same for all pixels, as GainCorrection alone would use them.
+GainConstants constants(Index ny, Index nx) {
+  GainConstants c{Array<float, 3>({3, ny, nx}), Array<float, 3>({3, ny, nx})};
+  for (Index y = 0; y < ny; ++y)
+    for (Index x = 0; x < nx; ++x)
+      for (Index g = 0; g < 3; ++g) {
+        c.pedestal_ADU(g, y, x) = static_cast<float>(g == 0 ? 1000 : 15000) + static_cast<float>(y * nx + x);
+        c.factor(g, y, x) = g == 0 ? 0.03F : g == 1 ? -0.7F : -9.0F;
+      }
+  return c;
+}
+
+TEST(Corrections, GainsAreSwitchedWithinTheWindow) {
+  auto a = scan(4, 4);
+  const auto c = constants(4, 4);
+  a.inputs["gain_pedestal"] = core::AnyArray(c.pedestal_ADU);
+  auto factor = c.factor.clone();
+  for (Index g = 0; g < 3; ++g) factor(g, 2, 2) = 0;
+  a.inputs["gain_factor"] = core::AnyArray(factor);
+  Array<std::uint16_t, 2> words({4, 4});
+  for (Index y = 0; y < 4; ++y)
+    for (Index x = 0; x < 4; ++x)
+      words(y, x) = static_cast<std::uint16_t>(((y * 4 + x) % 2 == 0 ? 0 : 0x4000) + 2000 + 10 * y + x);
+  words(1, 1) = 0xc000;  // at the end of gain 2
+
+  Array<float, 2> oracle({4, 4});
+  GainCorrection({c.pedestal_ADU.clone(), factor.clone()}).apply(words.view(), oracle.view());
+  const Corrector corrector(a, {.crop = Crop{1, 1, 3, 3}});
+  EXPECT_EQ(corrector.acquisition().detector.dtype, core::DType::f32);
+  EXPECT_EQ(corrector.acquisition().detector.pixel_mask(1, 1), model::pixel_mask::kDead) << "no constants";
+  const auto out = apply(corrector, core::AnyImage::of<std::uint16_t>(words.view()));
+  const double limit = *corrector.acquisition().detector.saturation_counts;
+  for (Index y = 0; y < 3; ++y)
+    for (Index x = 0; x < 3; ++x) {
+      const float energy = out.image.view<float>()(y, x), expected = oracle(y + 1, x + 1);
+      if (std::isnan(expected)) {
+        EXPECT_GE(energy, limit);
+      } else {
+        EXPECT_EQ(energy, expected);
+        EXPECT_LT(energy, limit);
+      }
+    }
+
+  a.inputs.erase("gain_factor");
+  EXPECT_EQ(error_of(a, {}), core::ErrorCode::corrupt_data);
+  a.inputs["gain_factor"] = core::AnyArray(Array<float, 3>({3, 4, 5}));
+  EXPECT_EQ(error_of(a, {}), core::ErrorCode::corrupt_data);
+  a.detector.dtype = core::DType::u32;
+  EXPECT_EQ(error_of(a, {}), core::ErrorCode::unsupported);
+}
+
 }  // namespace
 }  // namespace farfield::pipeline

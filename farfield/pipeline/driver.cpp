@@ -109,6 +109,7 @@ private:
     }
     if (!queue.drained() || stop_.stop_requested()) return;
     reader_->rethrow();
+    account_.close();
     technique_.end_of_scan();
     ended_ = true;
   }
@@ -142,6 +143,7 @@ private:
 
   Outcome stopped(Outcome& outcome) {
     outcome.stopped = true;
+    account_.close();
     if (options_.checkpoint && stepped_) options_.checkpoint(technique_);
     try {
       if (fed_) outcome.product = technique_.snapshot();

@@ -20,8 +20,10 @@ bool FrameAccount::enter(model::FrameId id, Fate fate) {
   if (!fates_.emplace(id, fate).second) return false;
   ++totals_.received;
   ++count(fate);
-  if (id >= 0 && (expected_ < 0 || id < expected_)) ++within_;
-  highest_ = std::max(highest_, id);
+  if (id >= 0 && (expected_ < 0 || id < expected_)) {
+    ++within_;
+    highest_ = std::max(highest_, id);
+  }
   return true;
 }
 
@@ -55,11 +57,17 @@ void FrameAccount::drop(model::FrameId id, const std::string& reason) {
   if (entry.first_ids.size() < kIdsKept) entry.first_ids.push_back(id);
 }
 
+void FrameAccount::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+}
+
 FrameTotals FrameAccount::totals() const {
   const std::lock_guard lock(mutex_);
   FrameTotals out = totals_;
   out.expected = expected_;
-  out.missing = (expected_ >= 0 ? expected_ : highest_ + 1) - within_;
+  out.to_come = closed_ || expected_ < 0 ? 0 : std::max<Index>(0, expected_ - 1 - highest_);
+  out.missing = (expected_ >= 0 ? expected_ : highest_ + 1) - within_ - out.to_come;
   return out;
 }
 
@@ -71,6 +79,7 @@ std::string to_json(const FrameTotals& t) {
   j["dropped"] = t.dropped;
   j["pending"] = t.pending;
   j["missing"] = t.missing;
+  j["to_come"] = t.to_come;
   j["duplicates"] = t.duplicates;
   j["reasons"] = nlohmann::ordered_json::array();
   for (const auto& [reason, entry] : t.reasons)
@@ -91,6 +100,7 @@ std::string to_text(const FrameTotals& t) {
     text += " (" + reasons + ")";
   }
   if (t.pending > 0) text += fmt::format(", {} pending", t.pending);
+  if (t.to_come > 0) text += fmt::format("; {} to come", t.to_come);
   if (t.missing > 0) text += fmt::format("; {} missing", t.missing);
   if (t.duplicates > 0) text += fmt::format("; {} duplicates", t.duplicates);
   return text;

@@ -1,6 +1,7 @@
 #pragma once
 // What became of every frame of a scan. The books always balance:
-//   received = processed + dropped + pending,   expected = received + missing   (for ids within the scan)
+//   received = processed + dropped + pending
+//   expected = received + missing + to come   (for ids within the scan)
 
 #include <map>
 #include <mutex>
@@ -26,8 +27,11 @@ struct FrameTotals {
   Index processed = 0;    ///< given to the technique and not refused by it
   Index dropped = 0;      ///< damaged, or refused by the technique
   Index pending = 0;      ///< received, neither processed nor dropped yet
-  Index missing = 0;      ///< ids in [0, expected) never received; expected not known: gaps below the highest id
-  Index duplicates = 0;   ///< deliveries of a frame received before; not counted in `received`
+  /// Ids in [0, expected) that were not received; while the scan runs, and where `expected` is not known, only the gaps
+  /// below the highest id.
+  Index missing = 0;
+  Index to_come = 0;  ///< ids in [0, expected) above the highest one received, while the scan runs; 0 at its end
+  Index duplicates = 0;  ///< deliveries of a frame received before; not counted in `received`
   std::map<std::string, DropReason> reasons{};  ///< of the dropped ones
   std::map<std::string, double> quality{};  ///< metrics of a live scan, to be stored with its account
 };
@@ -45,6 +49,9 @@ public:
   /// technique, also after it was processed. The first reason given for a frame stays.
   void drop(model::FrameId id, const std::string& reason);
 
+  /// The scan is over: nothing is to come any more, what was is missing.
+  void close();
+
   FrameTotals totals() const;
 
 private:
@@ -56,7 +63,8 @@ private:
   std::unordered_map<model::FrameId, Fate> fates_;
   FrameTotals totals_;
   Index expected_, within_ = 0;
-  model::FrameId highest_ = -1;
+  model::FrameId highest_ = -1;  // of those within the scan
+  bool closed_ = false;
 };
 
 /// One JSON object: the fields of FrameTotals; "expected" is null where it is not known.

@@ -13,7 +13,7 @@ namespace {
 void expect_balance(const FrameTotals& t) {
   EXPECT_EQ(t.received, t.processed + t.dropped + t.pending);
   if (t.expected >= 0) {
-    EXPECT_EQ(t.expected, t.received + t.missing);
+    EXPECT_EQ(t.expected, t.received + t.missing + t.to_come);
   }
   Index reasons = 0;
   for (const auto& [reason, entry] : t.reasons) reasons += entry.frames;
@@ -37,13 +37,35 @@ TEST(FrameAccount, FollowsEveryFrame) {
   EXPECT_EQ(t.processed, 1);
   EXPECT_EQ(t.dropped, 2);
   EXPECT_EQ(t.pending, 1);
-  EXPECT_EQ(t.missing, 2);
+  EXPECT_EQ(t.missing, 1) << "3 was passed over";
+  EXPECT_EQ(t.to_come, 1) << "5 has not had its turn";
   EXPECT_EQ(t.duplicates, 1);
   EXPECT_EQ(t.reasons.at("damaged chunk").first_ids, std::vector<model::FrameId>{4});
   expect_balance(t);
   EXPECT_EQ(to_text(t),
-            "4 frames received: 1 processed, 2 dropped (damaged chunk: 4; not finite: 1), 1 pending; 2 missing; 1 "
-            "duplicates");
+            "4 frames received: 1 processed, 2 dropped (damaged chunk: 4; not finite: 1), 1 pending; 1 to come; 1 "
+            "missing; 1 duplicates");
+}
+
+TEST(FrameAccount, AtTheEndWhatWasToComeIsMissing) {
+  FrameAccount account(100);
+  EXPECT_EQ(account.totals().to_come, 100);
+  EXPECT_EQ(account.totals().missing, 0);
+  for (const model::FrameId id : {0, 1, 4}) account.receive(id);
+  EXPECT_EQ(account.totals().to_come, 95);
+  EXPECT_EQ(account.totals().missing, 2);
+  account.receive(3);  // late
+  EXPECT_EQ(account.totals().missing, 1);
+  account.receive(200);
+  EXPECT_EQ(account.totals().to_come, 95) << "a number beyond the scan says nothing about it";
+  EXPECT_EQ(account.totals().missing, 1);
+
+  FrameAccount closed(100);
+  closed.receive(9);
+  closed.close();
+  EXPECT_EQ(closed.totals().to_come, 0);
+  EXPECT_EQ(closed.totals().missing, 99);
+  expect_balance(closed.totals());
 }
 
 TEST(FrameAccount, WithoutAnExpectedNumberTheGapsAreMissing) {
