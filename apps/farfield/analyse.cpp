@@ -7,6 +7,7 @@
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
+#include "apps/farfield/correction_options.hpp"
 #include "apps/farfield/run_options.hpp"
 #include "apps/farfield/version.hpp"
 #include "farfield/core/cpu.hpp"
@@ -80,6 +81,7 @@ public:
         task_(task),
         common_(common_schema().make(part(arguments.given, common_schema()))),
         options_(analysis_schema().make(part(arguments.given, analysis_schema()))),
+        corrections_(correction_schema().make(part(arguments.given, correction_schema()))),
         given_(part(arguments.given, verb.options)) {
     if (options_.out.empty() && !verb.out_optional)
       throw Error(ErrorCode::invalid_argument,
@@ -101,9 +103,10 @@ public:
                                 map_schema().make(part(arguments_.given, map_schema())), &reading_pool);
     reading.batch_bytes = kBatchBytes;
     reading.checksum = false;
-    const auto source = io::with_calibrations(io::open_scan(arguments_.inputs.at(0), reading), calibration.dark,
-                                              calibration.flat, reading);
-    if (verb_.sparse_frames) io::make_sparse(*source);
+    auto scan = io::with_calibrations(io::open_scan(arguments_.inputs.at(0), reading), calibration.dark,
+                                      calibration.flat, reading);
+    if (verb_.sparse_frames) io::make_sparse(*scan);
+    const auto source = with_gain(std::move(scan), corrections_.gain);
     const auto& acquisition = source->acquisition();
     const technique::Resources resources{&pool, communicator_.size() > 1 ? &communicator_ : nullptr, &session_.clock,
                                          static_cast<std::uint64_t>(common_.seed), options_.memory_limit_bytes()};
@@ -119,6 +122,7 @@ public:
     pipeline::DriverOptions driver;
     driver.corrections.sparse = verb_.sparse_frames;
     driver.corrections.dark = driver.corrections.flat = !verb_.raw_frames;
+    choose(corrections_, driver.corrections);
     driver.iterate_while_reading = options_.iterate_while_reading;
     driver.communicator = &communicator_;
     driver.resume = checkpoint ? &*checkpoint : nullptr;
@@ -174,15 +178,17 @@ private:
   }
 
   pipeline::CheckpointHeader checkpoint_header(const std::string& checksum) const {
-    return {info_.name,
-            verb_.name,
-            checksum,
-            {{"version", version()},
-             {"revision", git_revision()},
-             {"instruction_set", std::string(core::name(core::isa()))},
-             {"threads", std::to_string(common_.thread_count())},
-             {"seed", std::to_string(common_.seed)},
-             {"options", core::options_to_json(verb_.options.complete(given_))}}};
+    pipeline::CheckpointHeader header{info_.name,
+                                      verb_.name,
+                                      checksum,
+                                      {{"version", version()},
+                                       {"revision", git_revision()},
+                                       {"instruction_set", std::string(core::name(core::isa()))},
+                                       {"threads", std::to_string(common_.thread_count())},
+                                       {"seed", std::to_string(common_.seed)},
+                                       {"options", core::options_to_json(verb_.options.complete(given_))}}};
+    if (const auto text = text_of(corrections_); !text.empty()) header.facts.emplace("corrections", text);
+    return header;
   }
 
   void add_run_provenance(model::Product& product, const std::string& checksum, const Summary& summary,
@@ -195,6 +201,7 @@ private:
     p.try_emplace("ranks", std::to_string(communicator_.size()));
     p.try_emplace("state", summary.state);
     p.try_emplace("frames", pipeline::to_json(frames));
+    if (const auto text = text_of(corrections_); !text.empty()) p.try_emplace("corrections", text);
     if (const fs::path from = resumed_from(); !from.empty()) p.try_emplace("resumed_from", from.string());
     product.metrics.try_emplace("total_seconds", summary.seconds);
     add_provenance(product, info_, verb_, given_, session_);
@@ -209,11 +216,13 @@ private:
   const TaskConduct* task_;
   CommonOptions common_;
   AnalysisOptions options_;
+  CorrectionChoice corrections_;
   core::OptionValues given_;
 };
 
 std::vector<core::OptionSchema> schemas_of(const technique::Verb& verb) {
   std::vector<core::OptionSchema> schemas{verb.options, analysis_schema(), input_schema(), calibration_schema()};
+  if (!verb.raw_frames) schemas.push_back(correction_schema());
   if (std::find(verb.inputs.begin(), verb.inputs.end(), "qmap") != verb.inputs.end()) schemas.push_back(map_schema());
   schemas.push_back(common_schema());
   return schemas;

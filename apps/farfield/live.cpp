@@ -8,6 +8,7 @@
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
+#include "apps/farfield/correction_options.hpp"
 #include "apps/farfield/live_archive.hpp"
 #include "apps/farfield/live_screen.hpp"
 #include "apps/farfield/quality_stream.hpp"
@@ -131,8 +132,9 @@ void complete(model::Acquisition& a, const model::Acquisition& known) {
 /// A source of which more is known; what comes beside its frames goes to the archive, too.
 class Completed final : public model::FrameSource {
 public:
-  Completed(model::FrameSource& source, const model::Acquisition* known, LiveArchive& archive)
+  Completed(model::FrameSource& source, const model::Acquisition* known, const std::string& gain, LiveArchive& archive)
       : source_(source), archive_(archive), acquisition_(source.acquisition().clone()) {
+    add_gain(acquisition_, gain);
     if (known == nullptr) return;
     complete(acquisition_, *known);
     model::validate(acquisition_, acquisition_.source);
@@ -163,6 +165,7 @@ public:
         options_(schema().make(part(arguments.given, schema()))),
         input_(input_schema().make(part(arguments.given, input_schema()))),
         maps_(map_schema().make(part(arguments.given, map_schema()))),
+        corrections_(correction_schema().make(part(arguments.given, correction_schema()))),
         given_(part(arguments.given, verb.options)),
         terminal_(isatty(STDERR_FILENO) == 1),
         quality_(options_.quality),
@@ -284,7 +287,7 @@ private:
     if (positions_) values.push_back(positions_.get());
     stream::JoinedSource joined(
         frames, values, {.time_offset_s = options_.position_time_offset_s, .late_s = options_.late_s}, session_.clock);
-    Completed source(joined, known_ ? &*known_ : nullptr, archive_);
+    Completed source(joined, known_ ? &*known_ : nullptr, corrections_.gain, archive_);
     const auto& acquisition = source.acquisition();
 
     core::ThreadPool pool(common_.thread_count());
@@ -304,6 +307,7 @@ private:
     pipeline::DriverOptions driver;
     driver.corrections.sparse = verb_.sparse_frames;
     driver.corrections.dark = driver.corrections.flat = !verb_.raw_frames;
+    choose(corrections_, driver.corrections);
     driver.iterate_while_reading = options_.iterate_while_reading;
     driver.queue_bytes = options_.queue_MiB << 20;
     driver.when_full = options_.when_full;
@@ -338,6 +342,7 @@ private:
       p.try_emplace("threads", std::to_string(common_.thread_count()));
       p.try_emplace("state", summary.state);
       p.try_emplace("frames", pipeline::to_json(totals));
+      if (const auto text = text_of(corrections_); !text.empty()) p.try_emplace("corrections", text);
       if (const auto text = said(); !text.empty()) p.try_emplace("stream", text);
       if (!options_.positions.empty())
         p.try_emplace("positions", fmt::format("{}: {} unreadable, {} frames without", options_.positions,
@@ -368,6 +373,7 @@ private:
   Options options_;
   InputOptions input_;
   MapOptions maps_;
+  CorrectionChoice corrections_;
   core::OptionValues given_;
   bool terminal_;
   QualityStream quality_;
@@ -392,6 +398,7 @@ std::vector<Command> live_commands(const technique::TechniqueInfo& technique) {
     std::vector<std::string> words{"live", technique.name};
     if (!commands.empty()) words.push_back(verb.name);  // the first verb is what a technique is for
     std::vector<core::OptionSchema> schemas{schema(), verb.options, input_schema()};
+    if (!verb.raw_frames) schemas.push_back(correction_schema());
     if (std::find(verb.inputs.begin(), verb.inputs.end(), "qmap") != verb.inputs.end()) schemas.push_back(map_schema());
     schemas.push_back(common_schema());
     commands.push_back({words,

@@ -31,6 +31,7 @@ void add_frames(QualityRecord& record, const FrameTotals& t) {
   add("dropped", t.dropped);
   add("pending", t.pending);
   add("missing", t.missing);
+  add("to_come", t.to_come);
   add("duplicates", t.duplicates);
   if (t.expected >= 0) add("expected", t.expected);
 }

@@ -18,7 +18,7 @@ struct QualityRecord {
   double time_s = 0;  ///< when, seconds since 1970
   bool last = false;  ///< the scan is over; these are the metrics of its result
   /// By name: "cost", "resolution_half_bit_nm" ... as the technique names its metrics, and "frames.received",
-  /// "frames.dropped", "frames.missing", "frames.duplicates", "frames.pending", "frames.expected" (where known).
+  /// "frames.dropped", "frames.missing", "frames.to_come", "frames.duplicates", "frames.pending", "frames.expected" (where known).
   std::map<std::string, double> values;
 };
 
