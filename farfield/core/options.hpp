@@ -93,10 +93,10 @@ public:
         rules.min = std::max(rules.min, static_cast<double>(std::numeric_limits<M>::min()));
       if constexpr (kNarrow) rules.max = std::min(rules.max, static_cast<double>(std::numeric_limits<M>::max()));
     }
-    OptionInfo info{std::move(name), type_of<M>(), read_value<M>(access(defaults), rules), std::move(help), rules};
-    setters_[info.name] = [access, rules](S& s, const OptionValue& v) { write_value<M>(access(s), v, rules); };
-    getters_[info.name] = [access, rules](const S& s) { return read_value<M>(access(const_cast<S&>(s)), rules); };
-    options_.push_back(std::move(info));
+    setters_[name] = [access, rules](S& s, const OptionValue& v) { write_value<M>(access(s), v, rules); };
+    getters_[name] = [access, rules](const S& s) { return read_value<M>(access(const_cast<S&>(s)), rules); };
+    OptionValue value = read_value<M>(access(defaults), rules);
+    options_.push_back({std::move(name), type_of<M>(), std::move(value), std::move(help), std::move(rules)});
     return *this;
   }
 
