@@ -24,6 +24,18 @@ Size terminal_size() {
   return {size.ws_row, size.ws_col};
 }
 
+/// The first `columns` characters of each line: one that wraps would be two lines to go back over.
+std::string clipped(const std::string& text, int columns) {
+  std::string out;
+  int column = 0;
+  for (const char c : text) {
+    if (c == '\n') column = 0;
+    else if ((static_cast<unsigned char>(c) & 0xC0U) != 0x80U) ++column;  // the first byte of a character
+    if (column <= columns) out += c;
+  }
+  return out;
+}
+
 }  // namespace
 
 LiveScreen::LiveScreen(Console& console, PictureKind kind, bool terminal, const core::Clock& clock,
@@ -93,7 +105,7 @@ std::string LiveScreen::status() const {
 
 void LiveScreen::draw() {
   drawn_s_ = clock_.now_s();
-  std::string text = picture_;
+  std::string text;
   if (last_.iteration > 0) {
     text += fmt::format("pass {}", last_.iteration);
     for (const auto& [name, value] : last_.values) text += fmt::format("  {} {:.4g}", name, value);
@@ -102,6 +114,7 @@ void LiveScreen::draw() {
   }
   text += status() + "\n";
   if (const auto below = below_(); !below.empty()) text += below + "\n";
+  text = picture_ + clipped(text, terminal_size().columns);
 
   // Sixels take a number of lines that only the terminal knows: its cursor is kept instead of counting.
   std::string out;
