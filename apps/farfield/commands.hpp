@@ -17,6 +17,7 @@ Command simulate_command(const technique::TechniqueInfo& technique, const techni
 /// One for each analysing verb: `live TECHNIQUE` for the first, `live TECHNIQUE VERB` for the others.
 std::vector<Command> live_commands(const technique::TechniqueInfo& technique);
 Command replay_command();
+Command distribute_command();
 Command steer_command();
 
 Command convert_command();

@@ -59,6 +59,7 @@ std::vector<Command> all_commands() {
   for (const auto* technique : techniques())
     for (auto& command : live_commands(*technique)) commands.push_back(std::move(command));
   commands.push_back(replay_command());
+  commands.push_back(distribute_command());
   commands.push_back(steer_command());
   return commands;
 }

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -128,6 +130,38 @@ TEST_F(LiveProgram, ThroughASpoolComesTheSameAndNothingStays) {
     EXPECT_EQ(last_line(ran.out)["frames"]["processed"], 30) << "of this series and no other";
     EXPECT_EQ(values(folder_ / out, "mean"), values(folder_ / "file", "mean"));
   }
+}
+
+TEST_F(LiveProgram, ADistributorFeedsTwoAnalysesFromOneDetector) {
+  const auto scan = simulated({"statistics", "simulate", "--frames", "30", "--shape", "16"});
+  ASSERT_EQ(farfield({"statistics", "mean", scan, "--out", folder_ / "file"}).exit_code, 0);
+  const std::string one = "ipc://" + (folder_ / "one").string(), two = "ipc://" + (folder_ / "two").string();
+  std::promise<Running> started;
+  Finished ended;
+  std::jthread distributor([&, told = false]() mutable {
+    ended = farfield({"distribute", "--source", images_, "--to", "block=@" + one + ",block=@" + two, "--json"},
+                     {.on_output = [&](Running& running, const std::string&, const std::string&) {
+                       if (!std::exchange(told, true)) started.set_value(running);
+                     }});
+  });
+  std::jthread detector([&] { (void)farfield({"replay", scan, "--to", "@" + images_, "--patience", "60"}); });
+  Finished first;
+  std::jthread other(
+      [&] { first = farfield({"live", "statistics", "--source", one, "--out", folder_ / "first", "--json"}); });
+  const auto second = farfield({"live", "statistics", "--source", two, "--out", folder_ / "second", "--json"});
+  other.join();
+  detector.join();
+  EXPECT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_EQ(values(folder_ / "first", "mean"), values(folder_ / "file", "mean"));
+  EXPECT_EQ(values(folder_ / "second", "mean"), values(folder_ / "file", "mean"));
+  started.get_future().get().send(SIGINT);
+  distributor.join();
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const auto account = last_line(ended.out);
+  EXPECT_EQ(account["images"], 30);
+  EXPECT_EQ(account["outlets"][0]["images"], 30);
+  EXPECT_EQ(account["outlets"][1]["dropped"], 0);
 }
 
 TEST_F(LiveProgram, AReconstructionFromTwoStreamsEqualsThatOfTheFile) {
