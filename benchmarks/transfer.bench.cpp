@@ -1,6 +1,7 @@
 // Transfers on the local file system beside what they cannot avoid, in the same run and taking turns: one large file
 // beside `cp`, the same streams without checksums, and one pass of SHA-256; many files of 100 kB beside `cp -r`; the
-// same to an agent on this machine, with and without TLS.
+// same to an agent on this machine, with and without TLS; the small files also one request each, and both ways over a
+// relay that makes every round trip 50 ms longer.
 // Figures are medians of the rounds. By default files lie in the page cache and are not flushed, as with `cp`; the
 // durable figures have fsync on both sides.
 //
@@ -30,6 +31,7 @@
 #include "farfield/services/transfer/agent/agent.hpp"
 #include "farfield/services/transfer/job.hpp"
 #include "farfield/services/transfer/local/local.hpp"
+#include "tests/integration/relay/relay.hpp"
 
 namespace {
 using namespace farfield;
@@ -221,6 +223,84 @@ void small_files(const Options& options, const fs::path& folder) {
           fmt::format("{:.2f} CPU ms/file", 1e3 * median(one.cpu) / options.files));
 }
 
+/// A provider that takes each small file in a request of its own.
+class OneByOne final : public transfer::Provider {
+public:
+  explicit OneByOne(std::unique_ptr<transfer::Provider> to) : to_(std::move(to)) {}
+  std::string name() const override { return to_->name(); }
+  std::optional<transfer::Entry> stat(const std::string& path) override { return to_->stat(path); }
+  transfer::Listing list(const std::string& path) override { return to_->list(path); }
+  std::unique_ptr<transfer::Reader> open(const std::string& path) override { return to_->open(path); }
+  std::unique_ptr<transfer::Receiver> receive(const std::string& path,
+                                              const transfer::ReceiveOptions& options) override {
+    return to_->receive(path, options);
+  }
+  void make_folder(const std::string& path) override { to_->make_folder(path); }
+  void remove(const std::string& path) override { to_->remove(path); }
+  transfer::Digests digests(const std::string& path, bool sha256) override { return to_->digests(path, sha256); }
+
+private:
+  std::unique_ptr<transfer::Provider> to_;
+};
+
+/// Small files to agents: together and one by one, near and far, with and without TLS and fsync.
+void small_files_to_agents(const Options& options, const fs::path& folder, const net::TlsIdentity& identity) {
+  constexpr double kRoundTrip_s = 0.05;
+  const auto source = transfer::local_provider(folder / "from");
+  const core::SteadyClock clock;
+  int copies = 0;
+  std::vector<std::unique_ptr<net::Server>> servers;
+  std::vector<std::unique_ptr<testing_network::Relay>> relays;
+  std::vector<std::unique_ptr<transfer::Provider>> providers;
+  std::vector<Variant> v;
+  const auto add = [&](const std::string& name, transfer::Provider& to) {
+    v.push_back(
+        {name,
+         [&] {
+           transfer::JobObserver nobody;
+           if (!run_job(*source, to, {{"small", fmt::format("sent{}", ++copies), true}}, {}, nobody, clock, {}).ok())
+             throw core::Error(core::ErrorCode::internal, "the transfer failed");
+         },
+         [] { ::sync(); }});
+  };
+  struct Way {
+    std::string name;
+    bool tls, durable, far;
+  };
+  for (const Way& way : {Way{"HTTP", false, false, false}, Way{"HTTPS", true, false, false},
+                         Way{"HTTPS, durable", true, true, false}, Way{"HTTPS, 50 ms", true, false, true}}) {
+    net::Router router;
+    transfer::add_agent_routes(router, {{"experiment", transfer::local_provider(folder / "to", {way.durable})}},
+                               [](const net::Request&, transfer::Right, const std::string&, const std::string&) {});
+    net::ServerOptions how;
+    if (way.tls) how.tls = identity;
+    const auto& server = servers.emplace_back(std::make_unique<net::Server>(std::move(how), std::move(router)));
+    std::string origin = server->origin();
+    if (way.far) {
+      relays.push_back(std::make_unique<testing_network::Relay>(testing_network::Address{"127.0.0.1", server->port()},
+                                                                testing_network::Weather{kRoundTrip_s / 2}));
+      origin = fmt::format("https://127.0.0.1:{}", relays.back()->port());
+    }
+    transfer::AgentPlace place{origin, "experiment", {}, {}};
+    if (way.tls) place.client.trust.authorities = identity.certificate;
+    add("one by one, " + way.name,
+        *providers.emplace_back(std::make_unique<OneByOne>(transfer::agent_provider(place))));
+    add("together, " + way.name, *providers.emplace_back(transfer::agent_provider(place)));
+  }
+  constexpr int kRounds = 3;
+  take_turns(v, kRounds);
+  if (!options.json)
+    fmt::print("{} files of 100 kB to an agent on this machine, medians of {} rounds (bar: >= 2500)\n", options.files,
+               kRounds);
+  for (const Variant& one : v)
+    print(options, one.name, options.files / median(one.wall), "files/s",
+          fmt::format("{:.2f} CPU ms/file", 1e3 * median(one.cpu) / options.files));
+  print(options, "cost of TLS, both sides, together", 1e3 * (median(v[3].cpu) - median(v[1].cpu)) / options.files,
+        "CPU ms/file");
+  print(options, "together over one by one, HTTPS", median(v[2].wall) / median(v[3].wall), "");
+  print(options, "together over one by one, HTTPS, 50 ms", median(v[6].wall) / median(v[7].wall), "");
+}
+
 /// To an agent over the loopback interface, with and without TLS; the work of both sides is in the figures.
 void agents(const Options& options, const fs::path& folder) {
   write_random(folder / "from/large", options.mib << 20, 1);
@@ -240,17 +320,10 @@ void agents(const Options& options, const fs::path& folder) {
   transfer::AgentPlace place{secure->origin(), "experiment", {}, {}};
   place.client.trust.authorities = identity.certificate;
   const auto https = transfer::agent_provider(place);
-  const core::SteadyClock clock;
   const auto large = [&](transfer::Provider& to) {
     transfer::CopyOptions how;
     how.streams = 4;
     (void)copy_file(*source, "large", to, "large", how, {});
-  };
-  int copies = 0;
-  const auto small = [&](transfer::Provider& to) {
-    transfer::JobObserver nobody;
-    if (!run_job(*source, to, {{"small", fmt::format("sent{}", ++copies), true}}, {}, nobody, clock, {}).ok())
-      throw core::Error(core::ErrorCode::internal, "the transfer failed");
   };
   const auto clean = [&] { fs::remove(folder / "to/large"); };
   std::vector<Variant> v;
@@ -262,12 +335,7 @@ void agents(const Options& options, const fs::path& folder) {
   for (const Variant& one : v)
     print(options, one.name, gib / median(one.wall), "GiB/s", fmt::format("{:.2f} CPU s/GiB", median(one.cpu) / gib));
   print(options, "cost of TLS, both sides", (median(v[1].cpu) - median(v[0].cpu)) / gib, "CPU s/GiB");
-  v = {{"files of 100 kB to an agent, HTTP", [&] { small(*http); }, [] {}},
-       {"files of 100 kB to an agent, HTTPS", [&] { small(*https); }, [] {}}};
-  take_turns(v, 1);
-  for (const Variant& one : v)
-    print(options, one.name, options.files / median(one.wall), "files/s",
-          fmt::format("{:.2f} CPU ms/file", 1e3 * median(one.cpu) / options.files));
+  small_files_to_agents(options, folder, identity);
 }
 
 int run(int argc, char** argv) {

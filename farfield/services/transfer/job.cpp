@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "farfield/services/transfer/copy_small.hpp"
 #include "farfield/services/transfer/root.hpp"
 #include "farfield/services/transfer/walk.hpp"
 
@@ -221,23 +222,76 @@ private:
       std::unique_lock lock(mutex_);
       work_.wait(lock, stop_.get_token(), [this] { return !queue_.empty() || !result_.progress.listing; });
       if (stop_.stop_requested() || queue_.empty()) return;
-      const Task task = std::move(queue_.front());
-      queue_.pop_front();
-      ++under_way_;
-      room_.notify_one();
+      const std::vector<Task> tasks = take();
+      under_way_ += static_cast<int>(tasks.size());
+      room_.notify_all();
       lock.unlock();
-      Unit unit = process(task);
-      settle(task.found.destination,
-             unit.outcome == Unit::Outcome::failed    ? std::nullopt
-             : unit.outcome == Unit::Outcome::skipped ? std::optional(task.found.version)
-                                                      : std::optional(unit.copy.source),
-             task.growing);
-      // In a growing tree a failure may be the writer's doing, and there will be another look.
-      if (unit.outcome != Unit::Outcome::failed || task.last_chance) finish(std::move(unit));
+      std::vector<const Task*> alone;
+      if (tasks.size() > 1) alone = together(tasks);
+      else alone.push_back(&tasks.front());
+      for (const Task* task : alone) done(*task, process(*task));
       lock.lock();
-      if (--under_way_ == 0 && queue_.empty()) idle_.notify_all();
+      under_way_ -= static_cast<int>(tasks.size());
+      if (under_way_ == 0 && queue_.empty()) idle_.notify_all();
     }
   }
+
+  /// The next file, or several small ones that go to the destination together; a worker's share of what waits, so that
+  /// all have something to do. With the mutex.
+  std::vector<Task> take() {
+    const std::size_t workers = static_cast<std::size_t>(options_.concurrency);
+    const std::size_t share = to_.stores_many() ? (queue_.size() + workers - 1) / workers : 1;
+    const std::size_t most = std::min(share, kMostStored);
+    // Where the bandwidth is limited, no more than goes in about a second.
+    const Index room = options_.bandwidth_Bps > 0
+                           ? static_cast<Index>(std::min(static_cast<double>(kSmallTogether_bytes),
+                                                         options_.bandwidth_Bps / options_.concurrency))
+                           : kSmallTogether_bytes;
+    std::vector<Task> tasks;
+    Index bytes = 0;
+    do {
+      bytes += queue_.front().found.version.size_bytes;
+      tasks.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    } while (small(tasks.front()) && tasks.size() < most && !queue_.empty() && small(queue_.front()) &&
+             queue_.front().found.version.size_bytes <= room - bytes);
+    return tasks;
+  }
+
+  bool small(const Task& task) const {
+    return !task.growing && task.found.need == Found::Need::copy &&
+           goes_together(task.found.version.size_bytes, options_.copy);
+  }
+
+  /// Those of the files that must still be copied by themselves, which also finds out why.
+  std::vector<const Task*> together(const std::vector<Task>& tasks) {
+    const double started_s = clock_.now_s();
+    std::vector<SmallFile> files;
+    for (const Task& task : tasks)
+      files.push_back({task.found.source, task.found.destination, task.found.version.size_bytes});
+    auto copies = copy_small(from_, files, to_, options_.copy, context());
+    const double seconds = clock_.now_s() - started_s;
+    std::vector<const Task*> alone;
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+      if (!copies[i]) alone.push_back(&tasks[i]);
+      else
+        done(tasks[i],
+             {files[i].source, files[i].destination, Unit::Outcome::copied, *std::move(copies[i]), {}, 1, seconds});
+    }
+    return alone;
+  }
+
+  void done(const Task& task, Unit unit) {
+    settle(task.found.destination,
+           unit.outcome == Unit::Outcome::failed    ? std::nullopt
+           : unit.outcome == Unit::Outcome::skipped ? std::optional(task.found.version)
+                                                    : std::optional(unit.copy.source),
+           task.growing);
+    // In a growing tree a failure may be the writer's doing, and there will be another look.
+    if (unit.outcome != Unit::Outcome::failed || task.last_chance) finish(std::move(unit));
+  }
+
+  CopyContext context() { return {limit_ ? &*limit_ : nullptr, &bytes_read_, stop_.get_token()}; }
 
   Unit process(const Task& task) {
     const double started_s = clock_.now_s();
@@ -268,8 +322,7 @@ private:
     CopyOptions options = options_.copy;
     options.complete = nullptr;
     if (task.growing) options.complete = settles();
-    unit.copy = copy_file(from_, unit.source, to_, unit.destination, options,
-                          {limit_ ? &*limit_ : nullptr, &bytes_read_, stop_.get_token()});
+    unit.copy = copy_file(from_, unit.source, to_, unit.destination, options, context());
   }
 
   /// Says that a growing file is done when all is, or when it has not changed for a while.

@@ -31,7 +31,7 @@ struct Item {
 struct JobOptions {
   Sync sync = Sync::never;
   Filter filter;
-  int concurrency = 8;        ///< files at once; 1 to 1000
+  int concurrency = 8;        ///< files at once, or as many exchanges of small ones (copy_small.hpp); 1 to 1000
   double bandwidth_Bps = 0;   ///< bytes per second of the whole job; 0: no limit
   int attempts = 3;           ///< for a file whose source changes, or a peer that does not answer; >= 1
   CopyOptions copy;           ///< `complete` is the job's
@@ -61,7 +61,8 @@ struct Progress {
 /// Hears of the job. unit() and copied_before() are called by many threads at once, progress() by one.
 struct JobObserver {
   virtual ~JobObserver() = default;
-  /// A file is done: at the destination and durable, left as it was, or given up. Returns before the next one begins.
+  /// A file is done: at the destination and durable, left as it was, or given up. Returns before this
+  /// worker goes on; of small files that went together all are there when it is called for the first.
   virtual void unit(const Unit& /*unit*/) {}
   /// About twice a second, and once at the end.
   virtual void progress(const Progress& /*progress*/) {}

@@ -115,6 +115,24 @@ struct ReceiveOptions {
   bool sha256 = false;  ///< Digests of commit() shall have it
 };
 
+/// A file that is wholly in memory, as it was read.
+struct WholeFile {
+  std::string path;
+  Version version;  ///< of the source; its size is that of `bytes`
+  unsigned mode = 0644;
+  std::vector<std::byte> bytes;
+  std::uint32_t crc32c = 0;
+};
+
+/// What became of one: stored as by commit(), or why not.
+struct Stored {
+  Digests digests;
+  std::optional<core::Error> error;
+};
+
+inline constexpr std::size_t kMostStored = 64;
+inline constexpr Index kLargestStored = Index{1} << 20;
+
 class Provider {
 public:
   virtual ~Provider() = default;
@@ -133,6 +151,14 @@ public:
   virtual void remove(const std::string& path) = 0;
   /// Computed where the file is.
   virtual Digests digests(const std::string& path, bool sha256) = 0;
+  /// Whether store() spares waiting: where each file by itself would wait for an answer from far away.
+  virtual bool stores_many() const { return false; }
+  /// Whole files, each as receive(), put(), verify() and commit() would do it, in their order; a file that fails does
+  /// not spoil the others. At most kMostStored files of at most kLargestStored bytes. What it throws (a lost
+  /// connection) leaves unknown which of them are there: they are to be stored again.
+  virtual std::vector<Stored> store(const std::vector<WholeFile>& /*files*/, bool /*sha256*/) {
+    throw core::Error(core::ErrorCode::unsupported, name() + " takes files one by one");
+  }
 };
 
 }  // namespace farfield::services::transfer

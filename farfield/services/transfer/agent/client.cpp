@@ -13,6 +13,7 @@
 #include "farfield/core/log.hpp"
 #include "farfield/net/url.hpp"
 #include "farfield/services/transfer/agent/agent.hpp"
+#include "farfield/services/transfer/agent/batch.hpp"
 #include "farfield/services/transfer/agent/wire.hpp"
 #include "farfield/services/transfer/root.hpp"
 
@@ -71,6 +72,8 @@ public:
   }
   /// Once the agent has said that it cannot reach the others, nobody asks again.
   std::atomic<bool> fetches{true};
+  /// An agent of an earlier version takes small files one by one.
+  std::atomic<bool> takes_batches{true};
 
   ClientResponse send(const ClientRequest& request, net::BodySink& sink) {
     return answered([&] { return client_.send(request, sink); });
@@ -300,6 +303,25 @@ public:
   Digests digests(const std::string& path, bool sha256) override {
     return wire::digests(agent_->ask(
         agent_->request("GET", "/digests", {{"path", checked_path(path)}, {"sha256", sha256 ? "1" : "0"}})));
+  }
+  bool stores_many() const override { return agent_->takes_batches; }
+  std::vector<Stored> store(const std::vector<WholeFile>& files, bool sha256) override {
+    if (files.size() > kMostStored)
+      throw Error(ErrorCode::invalid_argument, fmt::format("{} files at once; at most {}", files.size(), kMostStored));
+    // The head is JSON, and the agent gives the whole request up for a file that is too large.
+    for (const WholeFile& file : files)
+      if (checked_path(file.path).empty() || std::ssize(file.bytes) > kLargestStored)
+        throw Error(ErrorCode::invalid_argument, fmt::format("{} of {} bytes is no small file; at most {}", file.path,
+                                                             file.bytes.size(), kLargestStored));
+    auto request = agent_->request("PUT", "/files", {{"sha256", sha256 ? "1" : "0"}});
+    request.body = wire::format_batch(files);
+    try {
+      return wire::stored(agent_->ask(request), files.size());
+    } catch (const Error& e) {
+      if (e.code() == ErrorCode::not_found)
+        agent_->takes_batches = false;  // what is wrong with a file, its answer says
+      throw;
+    }
   }
 
 private:

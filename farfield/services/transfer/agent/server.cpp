@@ -13,6 +13,7 @@
 #include "farfield/codec/checksum.hpp"
 #include "farfield/net/range.hpp"
 #include "farfield/services/transfer/agent/agent.hpp"
+#include "farfield/services/transfer/agent/batch.hpp"
 #include "farfield/services/transfer/agent/sources.hpp"
 #include "farfield/services/transfer/agent/wire.hpp"
 #include "farfield/services/transfer/root.hpp"
@@ -164,6 +165,79 @@ private:
   bool too_long_ = false;
 };
 
+/// A file of one chunk that is all there.
+Digests store_whole(Provider& root, const WholeFile& file, std::span<const std::byte> body, bool sha256) {
+  if (codec::crc32c(body) != file.crc32c)
+    throw Error(ErrorCode::unavailable, fmt::format("the {} bytes of {} arrived damaged", body.size(), file.path));
+  const auto receiver = root.receive(file.path, {file.version, std::max<Index>(1, std::ssize(body)), false, sha256});
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    if (!body.empty()) receiver->put(0, body, file.crc32c);
+    if (receiver->verify(std::ssize(body)).empty()) return receiver->commit(file.version, file.mode);
+  }
+  throw Error(ErrorCode::corrupt_data, fmt::format("{} is read back differently after it was written", file.path));
+}
+
+/// Small files, many in one request: each is authorised when its head is there, and stored when its bytes are.
+class Batch final : public net::Upload {
+public:
+  /// Gives the root for a path that may be written, or throws.
+  using Allowed = std::function<Shared(const std::string& path)>;
+  Batch(Allowed allowed, bool sha256)
+      : allowed_(std::move(allowed)),
+        sha256_(sha256),
+        parser_([this](const wire::FileHead& head) { return begin(head); },
+                [this](const wire::FileHead& head, std::span<const std::byte> bytes) { store(head, bytes); }) {}
+
+  void write(std::span<const std::byte> bytes) override {
+    if (malformed_) return;
+    try {
+      parser_.put(bytes);
+    } catch (const Error& e) {
+      malformed_ = e;
+    }
+  }
+  Response finish() override {
+    return answer([this] {
+      if (malformed_) throw *malformed_;
+      parser_.end();
+      return reply(wire::to_json(stored_));
+    });
+  }
+
+private:
+  bool begin(const wire::FileHead& head) {
+    stored_.emplace_back();
+    return noting_errors([&] {
+      path_ = checked_path(head.path);
+      if (path_.empty()) throw Error(ErrorCode::invalid_argument, "the exported folder itself is no file");
+      root_ = allowed_(path_);
+    });
+  }
+  void store(const wire::FileHead& head, std::span<const std::byte> bytes) {
+    noting_errors([&] {
+      stored_.back().digests = store_whole(*root_, {path_, head.version, head.mode, {}, head.crc32c}, bytes, sha256_);
+    });
+  }
+  template <class F>
+  bool noting_errors(F action) {
+    try {
+      action();
+      return true;
+    } catch (const Error& e) {
+      stored_.back().error = e;
+      return false;
+    }
+  }
+
+  const Allowed allowed_;
+  const bool sha256_;
+  std::string path_;  ///< of the file that arrives
+  Shared root_;
+  std::vector<Stored> stored_;
+  std::optional<Error> malformed_;
+  wire::BatchParser parser_;
+};
+
 std::uint32_t said_sum(const Request& request) {
   const std::string* said = request.headers.find(wire::kChecksumHeader);
   const auto sum = said == nullptr ? std::nullopt : net::parse_number(*said);
@@ -216,6 +290,7 @@ public:
             });
     router.upload("PUT", base + "/content",
                   [self = shared_from_this()](const Request& r) { return self->whole_file(r); });
+    router.upload("PUT", base + "/files", [self = shared_from_this()](const Request& r) { return self->batch(r); });
     router.upload("PUT", base + "/receive/{session}/chunk/{number}",
                   [self = shared_from_this()](const Request& r) { return self->chunk(r); });
     const auto in_session = [&](const std::string& method, const std::string& what, auto action) {
@@ -357,16 +432,19 @@ private:
     sessions_.make_room(request.parameter("experiment"), path);
     return std::make_unique<Collected>(wire::kLongestChunk, [root = std::move(root), path, version, sha256, mode,
                                                              request](std::span<const std::byte> body) {
-      const std::uint32_t sum = said_sum(request);
-      if (codec::crc32c(body) != sum)
-        throw Error(ErrorCode::unavailable, fmt::format("the {} bytes of {} arrived damaged", body.size(), path));
-      const auto receiver = root->receive(path, {version, std::max<Index>(1, std::ssize(body)), false, sha256});
-      for (int attempt = 0; attempt < 3; ++attempt) {
-        if (!body.empty()) receiver->put(0, body, sum);
-        if (receiver->verify(std::ssize(body)).empty()) return reply(wire::to_json(receiver->commit(version, mode)));
-      }
-      throw Error(ErrorCode::corrupt_data, fmt::format("{} is read back differently after it was written", path));
+      return reply(wire::to_json(store_whole(*root, {path, version, mode, {}, said_sum(request)}, body, sha256)));
     });
+  }
+
+  std::unique_ptr<net::Upload> batch(const Request& request) {
+    const std::string* sha256 = request.query("sha256");
+    return std::make_unique<Batch>(
+        [self = shared_from_this(), request](const std::string& path) {
+          auto root = self->root(request, Right::write, path);
+          self->sessions_.make_room(request.parameter("experiment"), path);
+          return root;
+        },
+        sha256 != nullptr && *sha256 == "1");
   }
 
   const Roots roots_;
