@@ -42,8 +42,6 @@ public:
   /// Of the source's thread.
   void offer(const Envelope& message, Kind kind, const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    if (kind == Kind::start) header_ = message;
-    if (kind == Kind::end) header_.reset();
     const bool image = kind == Kind::image || kind == Kind::unreadable;
     if (spool_) {
       // An outlet whose disk refuses goes on without it.
@@ -103,8 +101,17 @@ private:
       try {
         if (!spool_->next(item.message)) return std::nullopt;
       } catch (const Error& e) {
-        core::log(core::LogLevel::warning, "message_unreadable", {{"from", endpoint_}, {"reason", e.what()}});
-        ++counts_.dropped;
+        if (e.code() == ErrorCode::corrupt_data) {  // this message was passed over
+          core::log(core::LogLevel::warning, "message_unreadable", {{"from", endpoint_}, {"reason", e.what()}});
+          ++counts_.dropped;
+        } else {
+          // Nobody knows where the next message begins: what waits there is lost, what comes waits in memory.
+          core::log(core::LogLevel::error, "spool_lost",
+                    {{"outlet", endpoint_}, {"messages", std::to_string(spool_->unread())}, {"reason", e.what()}});
+          counts_.dropped += spool_->unread();
+          spool_.reset();
+        }
+        changed_.notify_all();
         return std::nullopt;
       }
       item.kind = kind_of(item.message);
@@ -127,9 +134,12 @@ private:
         (void)changed_.wait_for(lock, stop, milliseconds(500), [&] { return waiting() > 0; });
         item = take();
       }
+      // Of the series that is passed on, which may be older than the one that comes.
+      if (item && item->kind == Kind::start) header_ = item->message;
       // Who is there is looked at while nothing comes, too.
       const int connected = socket_.peers().connected;
       const bool sent = item && pass_on(*item, stop);
+      if (item && item->kind == Kind::end) header_.reset();
       const std::lock_guard lock(mutex_);
       busy_ = false;
       counts_.connected = connected;
@@ -139,8 +149,13 @@ private:
       }
       if (sent) counts_.bytes += item->message.bytes();
       if (spool_ && item && (++unreleased_ >= kReleaseEvery || spool_->unread() == 0)) {
-        spool_->release();
         unreleased_ = 0;
+        try {
+          spool_->release();
+        } catch (const Error& e) {
+          // After a restart these messages come twice; now they were sent.
+          core::log(core::LogLevel::error, "spool_failed", {{"outlet", endpoint_}, {"reason", e.what()}});
+        }
       }
       changed_.notify_all();
     }
@@ -162,12 +177,7 @@ private:
     if (connections == greeted_) return true;
     greeted_ = connections;
     if (next == Kind::start) return true;
-    std::optional<Envelope> header;
-    {
-      const std::lock_guard lock(mutex_);
-      header = header_;
-    }
-    while (header && !send(*header, stop))
+    while (header_ && !send(*header_, stop))
       if (stop.stop_requested() || socket_.peers().connected == 0) return !stop.stop_requested();
     return true;
   }
@@ -181,12 +191,12 @@ private:
   OutletOptions options_;
   net::ZmqSocket socket_;  // of the outlet's thread
   std::string endpoint_;
-  std::int64_t greeted_ = 0;
+  std::int64_t greeted_ = 0;  // likewise
+  std::optional<Envelope> header_;  // likewise
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<Item> queue_;
   std::optional<Spool> spool_;
-  std::optional<Envelope> header_;
   Index held_ = 0, unreleased_ = 0;
   bool busy_ = false;
   OutletCounts counts_;

@@ -143,6 +143,41 @@ TEST_F(DistributorTest, ASpoolKeepsTheSeriesForAnAnalysisThatComesBack) {
   EXPECT_EQ(frames, 40);
 }
 
+TEST_F(DistributorTest, ADiskThatRefusesOrLosesStopsNobody) {
+  for (const bool lost : {false, true}) {
+    const auto expected = scan(core::DType::u16, 40);
+    const auto sent = messages(expected, {});
+    ToldFeed feed;
+    const auto at = address();
+    const auto options = outlet(at, OutletPolicy::spool);
+    fs::create_directories(options.spool / "released.part");  // nobody may write what is read
+    Distributor distributor(feed, {options});
+    std::jthread thread([&](std::stop_token stop) { distributor.run(std::move(stop)); });
+    for (const auto& message : sent) feed.tell(message);
+    // The first one is in the hand of the outlet.
+    while (distributor.counts().messages < std::ssize(sent) ||
+           distributor.counts().outlets[0].waiting > std::ssize(sent) - 1)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (lost) {
+      const auto file = options.spool / "00000000.spool";
+      const auto size = fs::file_size(file);
+      fs::resize_file(file, 0);
+      fs::resize_file(file, size);
+    }
+    SocketFeed socket(net::ZmqKind::pull, at);
+    feed.end();
+    Envelope message;
+    const Index expected_messages = lost ? 1 : std::ssize(sent);
+    for (Index i = 0; i < expected_messages; ++i)
+      ASSERT_EQ(socket.receive(message, std::chrono::seconds(10), {}), FeedOutcome::message);
+    thread.join();
+    const auto counts = distributor.counts().outlets[0];
+    EXPECT_EQ(counts.images, lost ? 0 : 40);
+    EXPECT_EQ(counts.dropped, lost ? std::ssize(sent) - 1 : 0);
+    EXPECT_EQ(counts.waiting, 0);
+  }
+}
+
 TEST_F(DistributorTest, AnAnalysisThatStopsReadingHoldsNobodyUp) {
   const auto expected = scan(core::DType::u16, 200);
   const auto sent = messages(expected, {});
