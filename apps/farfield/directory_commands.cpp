@@ -274,12 +274,25 @@ int remove_identity(const Arguments& arguments, const Session& session) {
   return core::kExitOk;
 }
 
+int set_actor(const Arguments& arguments, const Session& session, bool may) {
+  const std::string &id = arguments.inputs.at(0), &subject = arguments.inputs.at(1);
+  const Desk desk(arguments, session);
+  desk.ask(may ? "PUT" : "DELETE", target("services", id, "/actors/" + segment(subject)));
+  desk.print("identity", {{"client_id", id}, {"actor", subject}, {"permitted", may}}, may ? "permitted" : "forbidden");
+  return core::kExitOk;
+}
+int permit_actor(const Arguments& arguments, const Session& session) { return set_actor(arguments, session, true); }
+int forbid_actor(const Arguments& arguments, const Session& session) { return set_actor(arguments, session, false); }
+
 int list_identities(const Arguments& arguments, const Session& session) {
   const Desk desk(arguments, session);
   desk.each("services", "client_id", [&](const json& s) {
-    desk.print("identity", s,
-               fmt::format("{:<32} {}", "service:" + s.value("client_id", ""),
-                           fmt::join(s.value("scopes", std::vector<std::string>()), " ")));
+    desk.print("identity", s, [&] {
+      const auto actors = s.value("actors", std::vector<std::string>());
+      return fmt::format("{:<32} {}{}{}", "service:" + s.value("client_id", ""),
+                         fmt::join(s.value("scopes", std::vector<std::string>()), " "),
+                         actors.empty() ? "" : "; act as it: ", fmt::join(actors, " "));
+    }());
   });
   return core::kExitOk;
 }
@@ -360,6 +373,10 @@ std::vector<Command> directory_commands() {
       command("identity", "list", "identities, for administrators", {}, list_identities),
       command("identity", "secret", "a new secret; the old one is void and its sessions end", {"NAME"}, renew_secret,
               {secret_schema()}),
+      command("identity", "permit", "let SUBJECT (user:ID, group:ID, service:ID) act as the identity in flows",
+              {"NAME", "SUBJECT"}, permit_actor),
+      command("identity", "forbid", "no longer; what is done with that permission ends", {"NAME", "SUBJECT"},
+              forbid_actor),
       command("identity", "remove", "an identity no longer; its sessions end", {"NAME"}, remove_identity),
       command("experiment", "add", "a new experiment, for administrators", {"ID"}, add_experiment, {owner_schema()}),
       command("experiment", "list", "experiments in which you have a role", {}, list_experiments),

@@ -101,6 +101,40 @@ TEST_F(DirectoryCommands, GroupsHaveRolesInExperiments) {
   EXPECT_THAT(run({"group", "list"}).out, Not(HasSubstr("user:lee")));
 }
 
+TEST_F(DirectoryCommands, PeopleActAsIdentities) {
+  run({"user", "add", "lee"});
+  run({"identity", "add", "recon", "--scopes=farfield"});
+  EXPECT_EQ(run({"identity", "permit", "recon", "user:lee"}).out, "permitted\n");
+  EXPECT_TRUE(directory().may_act_as("user:lee", "service:recon"));
+  EXPECT_THAT(run({"identity", "list"}).out, HasSubstr("farfield; act as it: user:lee\n"));
+  EXPECT_EQ(run({"identity", "permit", "nobody", "user:lee"}).code, exit_code(ErrorCode::not_found));
+  EXPECT_EQ(run({"identity", "forbid", "recon", "user:lee"}).out, "forbidden\n");
+  EXPECT_FALSE(directory().may_act_as("user:lee", "service:recon"));
+}
+
+TEST_F(DirectoryCommands, RunsActAsIdentities) {
+  run({"identity", "add", "recon", "--scopes=farfield"});
+  run({"identity", "permit", "recon", "user:admin"});
+  const std::string flow = file("flow.json", R"({"StartAt": "A", "States": {
+    "A": {"Type": "Action", "ActionUrl": "farfield:echo", "RunAs": "Recon", "ResultPath": "$.a", "Next": "B"},
+    "B": {"Type": "Action", "ActionUrl": "farfield:echo", "RunAs": "Flow", "ResultPath": "$.b", "End": true}}})");
+  const std::string service_option = "--service=" + service->origin();
+  std::string id = run({"flow", "deploy", flow, "--identity=service:recon", service_option}).out;
+  ASSERT_FALSE(id.empty());
+  id.pop_back();
+  EXPECT_EQ(run({"flow", "run", id, service_option}).code, exit_code(ErrorCode::invalid_argument));
+  EXPECT_EQ(run({"flow", "run", id, "--role=Recon", service_option}).code, exit_code(ErrorCode::invalid_argument));
+  EXPECT_EQ(run({"flow", "run", id, "--role=Recon=service:recon", service_option}).code, 0);
+  run({"identity", "forbid", "recon", "user:admin"});
+  EXPECT_EQ(run({"flow", "run", id, "--role=Recon=service:recon", service_option}).code,
+            exit_code(ErrorCode::forbidden));
+  // A database of one's own has no identities.
+  EXPECT_EQ(
+      run({"flow", "run", flow, "--role=Recon=service:recon", "--database=sqlite:" + (folder / "own.db").string()})
+          .code,
+      exit_code(ErrorCode::invalid_argument));
+}
+
 // Lists come in parts of 1000.
 TEST_F(DirectoryCommands, LongListsAreWhole) {
   for (int i = 0; i < 1100; ++i) directory().add_group("g" + std::to_string(i));

@@ -13,7 +13,7 @@ namespace {
 namespace flow = services::flow;
 
 struct DefinitionOptions {
-  std::string schema, title, flow;
+  std::string schema, title, flow, identity;
   bool json = false;
 };
 
@@ -33,6 +33,9 @@ const core::BoundSchema<DefinitionOptions>& deploy_schema() {
     s.add("schema", &DefinitionOptions::schema, "file with the JSON Schema of the input");
     s.add("title", &DefinitionOptions::title, "what people call it (default: the name of the file)");
     s.add("flow", &DefinitionOptions::flow, "deploy as the next version of this flow; runs keep theirs");
+    s.add("identity", &DefinitionOptions::identity,
+          "service:ID, as which states with RunAs Flow act; you must be permitted to act as it; needs --service "
+          "(default: that of the version before)");
     s.add("json", &DefinitionOptions::json, "one JSON object a line on stdout");
     return s;
   }();
@@ -66,7 +69,8 @@ int validate(const Arguments& arguments, const Session&) {
 int deploy(const Arguments& arguments, const Session&) {
   const auto options = deploy_schema().make(part(arguments.given, deploy_schema()));
   const auto host = open_flow_host(arguments);
-  const auto deployed = deploy_file(*host, arguments.inputs.at(0), options.title, options.schema, options.flow);
+  const auto deployed =
+      deploy_file(*host, arguments.inputs.at(0), options.title, options.schema, options.flow, options.identity);
   if (options.json)
     fmt::print(
         "{}\n",

@@ -42,6 +42,8 @@ public:
 
   flow::FlowRecord deploy(flow::FlowRecord record) override {
     record.owner = user_name();
+    if (!record.identity.empty())
+      throw Error(ErrorCode::invalid_argument, "identities belong to a service: say --service").at("--identity");
     return engine().deploy(std::move(record));
   }
   flow::FlowRecord flow(const std::string& id) override { return records_.flow(id); }
@@ -49,6 +51,8 @@ public:
   std::string start(const flow::RunRequest& request) override {
     flow::RunRequest own = request;
     own.owner = user_name();
+    if (!own.identities.empty())
+      throw Error(ErrorCode::invalid_argument, "identities belong to a service: say --service").at("--role");
     return engine().start(own);
   }
   flow::RunRecord run(const std::string& id) override { return records_.run(id); }

@@ -24,11 +24,13 @@ std::string user_name() {
 }
 
 services::flow::FlowRecord deploy_file(FlowHost& host, const std::string& file, std::string title,
-                                       const std::string& schema_file, const std::string& flow) {
+                                       const std::string& schema_file, const std::string& flow,
+                                       const std::string& identity) {
   services::flow::FlowRecord record;
   record.id = flow;
   record.title = title.empty() ? fs::path(file).stem().string() : std::move(title);
   record.definition = read_text(file);
+  record.identity = identity;
   if (!schema_file.empty()) record.input_schema = read_text(schema_file);
   try {
     return host.deploy(std::move(record));

@@ -17,7 +17,7 @@ using core::ErrorCode;
 using Json = nlohmann::ordered_json;
 
 struct RunOptions {
-  std::string input = "{}", label, tags, results;
+  std::string input = "{}", label, tags, role, results;
   bool dry_run = false, json = false;
 };
 
@@ -27,6 +27,8 @@ const core::BoundSchema<RunOptions>& run_schema() {
     s.add("input", &RunOptions::input, "the input: JSON, or the name of a file that holds it");
     s.add("label", &RunOptions::label, "a name for people");
     s.add("tags", &RunOptions::tags, "words to find the run by: scan100,test");
+    s.add("role", &RunOptions::role,
+          "as whom states act whose RunAs is a role: ROLE=service:ID, several between commas; needs --service");
     s.add("dry-run", &RunOptions::dry_run,
           "only show which states it passes and what each action would be asked; nothing is stored");
     s.add("results", &RunOptions::results,
@@ -156,6 +158,14 @@ int run(const Arguments& arguments, const Session& session) {
   request.input = text_or_file(options.input);
   request.label = options.label;
   request.tags = core::between_commas(options.tags);
+  for (const std::string& one : core::between_commas(options.role)) {
+    // A role's name may hold '=', an identity's may not.
+    const auto equals = one.rfind('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == one.size())
+      throw Error(ErrorCode::invalid_argument, fmt::format("{:?} must be ROLE=service:ID", one)).at("--role");
+    if (!request.identities.emplace(one.substr(0, equals), flow::RunIdentity{one.substr(equals + 1), ""}).second)
+      throw Error(ErrorCode::invalid_argument, fmt::format("{:?} comes twice", one.substr(0, equals))).at("--role");
+  }
   const std::string id = host->start(request);
   if (!options.json) {
     fmt::print("{}\n", id);

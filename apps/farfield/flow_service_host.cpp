@@ -28,6 +28,7 @@ public:
   flow::FlowRecord deploy(flow::FlowRecord record) override {
     json body{{"title", record.title}, {"definition", record.definition}};
     if (!record.input_schema.empty()) body["input_schema"] = record.input_schema;
+    if (!record.identity.empty()) body["identity"] = record.identity;
     return flow::flow_from_json(record.id.empty() ? client_.call("POST", "/api/v1/flows", text(body))
                                                   : client_.call("PUT", one("flows", record.id), text(body)));
   }
@@ -44,6 +45,7 @@ public:
               {"managers", request.managers},
               {"monitors", request.monitors}};
     if (body["input"].is_discarded()) throw Error(ErrorCode::invalid_argument, "the input is no JSON");
+    for (const auto& [role, identity] : request.identities) body["roles"][role] = identity.subject;
     if (!request.request_id.empty()) body["request_id"] = request.request_id;
     const auto answer =
         json::parse(client_.call("POST", one("flows", request.flow_id) + "/runs", text(body)), nullptr, false);

@@ -19,7 +19,8 @@ void decided(const Principal& who, const std::string& what, const std::string& w
              {"subject", who.subject},
              {"client", who.client},
              {"scope", what},
-             {"where", where}});
+             {"where", where},
+             {"on_behalf_of", who.actor}});
 }
 }  // namespace
 
@@ -40,7 +41,7 @@ Principal Access::identify(const net::Request& request) const {
     throw refuse("a bearer token is needed");
   const auto claims = issuer_.verifier().verify(net::trimmed(std::string_view(field).substr(kBearer.size())));
   if (!claims) throw refuse(claims.error().message());
-  return {claims->subject, claims->client, claims->grant, claims->scopes, claims->id};
+  return {claims->subject, claims->client, claims->grant, claims->scopes, claims->id, claims->actor};
 }
 
 Principal Access::admit(const net::Request& request) const {

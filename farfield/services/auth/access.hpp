@@ -14,6 +14,7 @@ struct Principal {
   std::string subject, client, grant;
   std::vector<Scope> scopes;
   std::string token{};         ///< the token's id, by which it alone can be revoked
+  std::string actor{};         ///< on whose behalf it is done, where a service identity acts for somebody
   std::string user() const;  ///< "garcia" of "user:garcia"; empty for a service
 };
 

@@ -184,6 +184,7 @@ void Directory::remove_client(const std::string& id) {
     if (t.execute("DELETE FROM auth_client WHERE id = ?", id) == 0) absent("client", id);
     t.execute("DELETE FROM auth_role WHERE subject = ?", service_subject(id));
     t.execute("DELETE FROM auth_member WHERE subject = ?", service_subject(id));
+    t.execute("DELETE FROM auth_actor WHERE service = ? OR subject = ?", id, service_subject(id));
   });
 }
 
@@ -197,9 +198,14 @@ std::optional<Client> Directory::client(const std::string& id) const {
 std::vector<Client> Directory::services(const std::string& after, core::Index limit) const {
   std::vector<Client> out;
   for (const auto row : database_.query(
-           "SELECT id, redirects, scopes FROM auth_client WHERE secret IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
-           after, limit))
-    out.push_back({row.text(0), true, split(row.text(1)), split(row.text(2))});
+           "SELECT c.id, c.redirects, c.scopes, a.subject FROM (SELECT id, redirects, scopes FROM auth_client "
+           "WHERE secret IS NOT NULL AND id > ? ORDER BY id LIMIT ?) c "
+           "LEFT JOIN auth_actor a ON a.service = c.id ORDER BY c.id, a.subject",
+           after, limit)) {
+    if (out.empty() || out.back().id != row.text(0))
+      out.push_back({row.text(0), true, split(row.text(1)), split(row.text(2))});
+    if (!row.is_null(3)) out.back().actors.push_back(row.text(3));
+  }
   return out;
 }
 
@@ -207,6 +213,29 @@ bool Directory::check_secret(const std::string& id, std::string_view secret) con
   const auto rows = database_.query("SELECT secret FROM auth_client WHERE id = ? AND secret IS NOT NULL", id);
   const std::string given = digest(secret);
   return !rows.empty() && equal_secrets(given, rows[0].text(0));
+}
+
+void Directory::set_actor(const std::string& service, const std::string& subject, bool may) {
+  database_.write([&](Transaction& t) {
+    require_subject(t, service_subject(service), false);
+    if (may) {
+      require_subject(t, subject, true);
+      t.execute("INSERT INTO auth_actor(service, subject) VALUES (?, ?) ON CONFLICT DO NOTHING", service, subject);
+    } else {
+      check_subject(subject, true);
+      t.execute("DELETE FROM auth_actor WHERE service = ? AND subject = ?", service, subject);
+    }
+  });
+}
+
+bool Directory::may_act_as(const std::string& subject, const std::string& other) const {
+  if (!other.starts_with("service:") || !active(subject) || !active(other)) return false;
+  if (subject == other) return true;
+  const auto rows = database_.query(
+      "SELECT 1 FROM auth_actor WHERE service = ? AND (subject = ? OR subject IN "
+      "(SELECT 'group:' || group_id FROM auth_member WHERE subject = ?)) LIMIT 1",
+      other.substr(other.find(':') + 1), subject, subject);
+  return !rows.empty();
 }
 
 void Directory::add_group(const std::string& id) {

@@ -19,6 +19,7 @@ struct Client {
   bool confidential = false;
   std::vector<std::string> redirects;  ///< URIs of the authorisation code, compared letter for letter
   std::vector<std::string> scopes;     ///< words that a service identity may ask for in its own name
+  std::vector<std::string> actors = {};  ///< subjects that may act as the service identity; in services() alone
 };
 
 struct User {
@@ -56,6 +57,10 @@ public:
   /// Service identities.
   std::vector<Client> services(const std::string& after = {}, core::Index limit = 1000) const;
   bool check_secret(const std::string& id, std::string_view secret) const;
+  /// Lets `subject` (user:ID, service:ID or group:ID) act as the service identity, or no longer.
+  void set_actor(const std::string& service, const std::string& subject, bool may);
+  /// Whether `subject` may act as `other` (service:ID): itself, or where it or one of its groups was let; both active.
+  bool may_act_as(const std::string& subject, const std::string& other) const;
 
   void add_group(const std::string& id);
   void set_member(const std::string& group, const std::string& subject, bool member);

@@ -303,7 +303,7 @@ TEST_F(Http, AdministrationIsForAdministrators) {
                 .status,
             200);
   EXPECT_THAT(call("GET", "/api/v1/services", admin).body,
-              HasSubstr(R"({"client_id":"ep","scopes":["compute.endpoint"]})"));
+              HasSubstr(R"({"actors":[],"client_id":"ep","scopes":["compute.endpoint"]})"));
   EXPECT_THAT(call("GET", "/api/v1/services", admin).body, Not(HasSubstr("secret")));
   const auto ask = [&](const std::string& secret) {
     return form("/oauth/token", {{"grant_type", "client_credentials"},
@@ -371,5 +371,24 @@ TEST_F(Http, StrangersDoNotFollowRevocations) {
   EXPECT_EQ(metadata, json::parse(call("GET", "/.well-known/oauth-authorization-server", "").body));
 }
 
+TEST_F(Http, WhoActsAsAnIdentityIsForAdministrators) {
+  const std::string admin = token("other", "farfield admin"), garcia = token("garcia");
+  const std::string place = "/api/v1/services/agent/actors/user:garcia";
+  EXPECT_EQ(call("PUT", place, garcia).status, 403);
+  EXPECT_EQ(call("PUT", place, admin).status, 204);
+  EXPECT_EQ(call("PUT", "/api/v1/services/nobody/actors/user:garcia", admin).status, 404);
+  EXPECT_EQ(call("PUT", "/api/v1/services/agent/actors/garcia", admin).status, 400);
+  EXPECT_EQ(json::parse(call("GET", "/api/v1/services", admin).body)["services"][0]["actors"],
+            json::array({"user:garcia"}));
+  const std::string grant = f->issuer.impersonate({"service:agent", "user:garcia", "user:garcia"}, "cli", 3600);
+  const std::string acting = f->issuer.mint(grant, "read:/experiments/2026-1-Garcia-1");
+  EXPECT_EQ(call("GET", "/api/v1/experiments/2026-1-Garcia-1", acting).status, 200);
+  EXPECT_THAT(log->all(), HasSubstr("access decision=allowed subject=service:agent client=cli "
+                                    "scope=read:/experiments/2026-1-Garcia-1 where=GET "
+                                    "/api/v1/experiments/{experiment} on_behalf_of=user:garcia\n"));
+  EXPECT_EQ(call("DELETE", place, garcia).status, 403);
+  EXPECT_EQ(call("DELETE", place, admin).status, 204);
+  EXPECT_EQ(call("GET", "/api/v1/experiments/2026-1-Garcia-1", acting).status, 401);
+}
 }  // namespace
 }  // namespace farfield::services::auth

@@ -106,16 +106,19 @@ Client Issuer::checked_client(const std::string& client, bool confidential) cons
 }
 
 std::optional<Issuer::Grant> Issuer::find_grant(Transaction& t, const std::string& id) {
-  const auto rows = t.query("SELECT subject, client, scope, expires_s, revoked FROM auth_grant WHERE id = ?", id);
+  const auto rows =
+      t.query("SELECT subject, client, scope, expires_s, revoked, permitted, behalf FROM auth_grant WHERE id = ?", id);
   if (rows.empty()) return std::nullopt;
   const auto row = rows[0];
-  return Grant{id, row.text(0), row.text(1), row.text(2), row.integer(3), row.integer(4) != 0};
+  return Grant{id,          row.text(0), row.text(1), row.text(2), row.integer(3), row.integer(4) != 0,
+               row.text(5), row.text(6)};
 }
 
 void Issuer::insert_grant(Transaction& t, const Grant& grant, std::int64_t now_s) {
   t.execute(
-      "INSERT INTO auth_grant(id, subject, client, scope, created_s, expires_s, revoked) VALUES (?, ?, ?, ?, ?, ?, 0)",
-      grant.id, grant.subject, grant.client, grant.scope, now_s, grant.expires_s);
+      "INSERT INTO auth_grant(id, subject, client, scope, created_s, expires_s, revoked, permitted, behalf) "
+      "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+      grant.id, grant.subject, grant.client, grant.scope, now_s, grant.expires_s, grant.permitted, grant.behalf);
 }
 
 RevocationList::Entry Issuer::insert_revoked(Transaction& t, const std::string& id, std::int64_t until_s) {
@@ -137,6 +140,7 @@ std::string Issuer::access_token(const Grant& grant, const std::string& scope, c
   claims.client = grant.client;
   claims.id = random_hex(16);
   claims.grant = grant.id;
+  claims.actor = grant.behalf;
   claims.issued_s = clock_();
   claims.expires_s = std::min(claims.issued_s + options_.access_life_s, grant.expires_s);
   claims.scopes = core::value_or_throw(parse_scopes(scope));
@@ -414,14 +418,22 @@ void Issuer::revoke_grant(const std::string& grant) {
 void Issuer::revoke_subject(const std::string& subject) {
   const auto entries = directory_.database().write([&](Transaction& t) {
     std::vector<RevocationList::Entry> out;
-    for (const auto row : t.query("SELECT id FROM auth_grant WHERE subject = ? AND revoked = 0 AND expires_s > ?",
-                                  subject, clock_() - kLongestLife_s))
+    for (const auto row :
+         t.query("SELECT id FROM auth_grant WHERE (subject = ? OR behalf = ?) AND revoked = 0 AND expires_s > ?",
+                 subject, subject, clock_() - kLongestLife_s))
       out.push_back(revoke_in(t, row.text(0)));
     return out;
   });
   for (const auto& entry : entries) verifier_.revocations().add(entry);
   core::log(core::LogLevel::info, "subject_revoked",
             {{"subject", subject}, {"grants", std::to_string(entries.size())}});
+}
+
+void Issuer::revoke_unpermitted() {
+  for (const auto row : directory_.database().query(
+           "SELECT id, subject, permitted FROM auth_grant WHERE behalf <> '' AND revoked = 0 AND expires_s > ?",
+           clock_() - kLongestLife_s))
+    if (!directory_.may_act_as(row.text(2), row.text(1))) revoke_grant(row.text(0));
 }
 
 core::Result<Claims> Issuer::verify_for_any_audience(const std::string& token) const {
@@ -439,15 +451,36 @@ Introspection Issuer::introspect(const std::string& token) const {
   return {true, std::move(*claims)};
 }
 
-std::string Issuer::delegate(const std::string& subject, const std::string& client, const std::string& scope,
-                             std::int64_t life_s) {
+std::int64_t Issuer::checked_delegation(std::int64_t life_s) const {
   if (life_s < 1 || life_s > options_.refresh_life_s)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("a delegation for {} s: it must be 1 to {} s", life_s, options_.refresh_life_s));
+  return life_s;
+}
+
+std::string Issuer::delegate(const std::string& subject, const std::string& client, const std::string& scope,
+                             std::int64_t life_s) {
   const std::int64_t now_s = clock_();
-  Grant grant{random_hex(16), subject, client, checked_scope(subject, scope), now_s + life_s};
+  Grant grant{random_hex(16), subject, client, checked_scope(subject, scope), now_s + checked_delegation(life_s)};
   directory_.database().write([&](Transaction& t) { insert_grant(t, grant, now_s); });
   granted("delegation", subject, client, grant.scope);
+  return grant.id;
+}
+
+std::string Issuer::impersonate(const Impersonation& who, const std::string& client, std::int64_t life_s) {
+  const std::int64_t now_s = clock_();
+  Grant grant{random_hex(16), who.subject, client, std::string(kAllRights), now_s + checked_delegation(life_s)};
+  grant.permitted = who.permitted;
+  grant.behalf = who.behalf;
+  const bool may = directory_.may_act_as(who.permitted, who.subject);
+  core::log(may ? core::LogLevel::info : core::LogLevel::warning, "impersonation",
+            {{"decision", may ? "allowed" : "denied"},
+             {"subject", who.subject},
+             {"permitted", who.permitted},
+             {"on_behalf_of", who.behalf},
+             {"client", client}});
+  if (!may) throw Error(ErrorCode::forbidden, fmt::format("{} may not act as {}", who.permitted, who.subject));
+  directory_.database().write([&](Transaction& t) { insert_grant(t, grant, now_s); });
   return grant.id;
 }
 
@@ -457,6 +490,17 @@ std::string Issuer::mint(const std::string& id, const std::string& scope, const 
   if (!grant) throw Error(ErrorCode::unauthenticated, "the delegation is unknown");
   if (grant->revoked) throw Error(ErrorCode::unauthenticated, "the delegation was revoked");
   if (grant->expires_s <= clock_()) throw Error(ErrorCode::unauthenticated, "the delegation is over");
+  if (!grant->behalf.empty() &&
+      !(directory_.may_act_as(grant->permitted, grant->subject) && directory_.active(grant->behalf))) {
+    core::log(core::LogLevel::warning, "impersonation",
+              {{"decision", "denied"},
+               {"subject", grant->subject},
+               {"permitted", grant->permitted},
+               {"on_behalf_of", grant->behalf},
+               {"scope", scope}});
+    throw Error(ErrorCode::unauthenticated, fmt::format("{} may no longer act as {} on behalf of {}", grant->permitted,
+                                                        grant->subject, grant->behalf));
+  }
   const auto held = core::value_or_throw(parse_scopes(grant->scope));
   const auto wanted = core::value_or_throw(parse_scopes(scope.empty() ? grant->scope : scope));
   for (const auto& one : wanted) {
@@ -464,6 +508,13 @@ std::string Issuer::mint(const std::string& id, const std::string& scope, const 
     if (!directory_.permits(grant->subject, one))
       throw Error(ErrorCode::forbidden, fmt::format("{} is not allowed {}", grant->subject, one.text()));
   }
+  if (!grant->behalf.empty())
+    core::log(core::LogLevel::info, "impersonation",
+              {{"decision", "allowed"},
+               {"subject", grant->subject},
+               {"permitted", grant->permitted},
+               {"on_behalf_of", grant->behalf},
+               {"scope", format_scopes(wanted)}});
   std::int64_t expires_in_s = 0;
   return access_token(*grant, format_scopes(wanted), target, expires_in_s);
 }

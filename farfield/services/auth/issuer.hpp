@@ -99,16 +99,26 @@ public:
   /// A refresh token takes its grant with it, an access token goes alone. Unknown tokens are no error (RFC 7009).
   void revoke(const std::string& client, const std::string& token);
   void revoke_grant(const std::string& grant);
-  /// Everything of a user or service.
+  /// Everything of a user or service, and what others do on behalf of it.
   void revoke_subject(const std::string& subject);
+  /// Every grant of impersonate() whose permission no longer stands; call where permissions were taken away.
+  void revoke_unpermitted();
   Introspection introspect(const std::string& token) const;
 
   /// RunAs: a grant without a refresh token, from which the service itself mints tokens for `life_s` (up to the
   /// refresh life). Its id is no secret to be shown to anybody outside.
   std::string delegate(const std::string& subject, const std::string& client, const std::string& scope,
                        std::int64_t life_s);
-  /// `unauthenticated` where the grant is revoked or over; `forbidden` for scopes beyond it or beyond what the subject
-  /// may do now. A grant of "farfield" stands for all that the subject may do.
+  /// The same for a service identity as which somebody acts, with all that it may do.
+  struct Impersonation {
+    std::string subject;  ///< service:ID
+    std::string permitted;  ///< who may act as it: at this moment, and whenever a token is minted
+    std::string behalf;  ///< for whom it is done; tokens name him as their actor (RFC 8693)
+  };
+  /// `forbidden` where `permitted` may not, or there is no such identity.
+  std::string impersonate(const Impersonation& who, const std::string& client, std::int64_t life_s);
+  /// `unauthenticated` where the grant is revoked or over, or its permission no longer stands; `forbidden` for scopes
+  /// beyond it or beyond what the subject may do now. A grant of "farfield" stands for all that the subject may do.
   std::string mint(const std::string& grant, const std::string& scope = {}, const std::string& audience = {});
 
   /// Removes what has ended long ago; call now and then.
@@ -120,7 +130,9 @@ private:
     std::string id, subject, client, scope;
     std::int64_t expires_s = 0;
     bool revoked = false;
+    std::string permitted{}, behalf{};  ///< of an impersonation
   };
+  std::int64_t checked_delegation(std::int64_t life_s) const;
   std::string checked_audience(const std::string& audience) const;
   std::string checked_scope(const std::string& subject, const std::string& scope) const;
   Client checked_client(const std::string& client, bool confidential) const;

@@ -333,6 +333,7 @@ TEST_P(Grants, NoTokenInALog) {
   const auto by_code = f->issuer.code_tokens("portal", code, testing::kRedirect, testing::kVerifier);
   oauth_error([&] { f->issuer.code_tokens("portal", code, testing::kRedirect, testing::kVerifier); });
   const auto next = f->issuer.refresh("cli", tokens.refresh);
+  f->now_s += 61;  // no answer was lost: it is a replay
   oauth_error([&] { f->issuer.refresh("cli", tokens.refresh); });
   f->issuer.revoke("cli", next.access);
   core::set_log_sink(nullptr);
@@ -424,5 +425,109 @@ TEST_P(Grants, WrongPasswordsCostTime) {
   EXPECT_FALSE(d.check_password("garcia", "correct horse"));
 }
 
+ErrorCode code_of(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Error& e) {
+    return e.code();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return ErrorCode::internal;
+}
+
+TEST_P(Grants, WhoMayActAsAnIdentity) {
+  Directory& d = f->directory;
+  d.add_group("beamline");
+  EXPECT_TRUE(d.may_act_as("service:agent", "service:agent"));
+  EXPECT_FALSE(d.may_act_as("user:garcia", "service:agent"));
+  EXPECT_FALSE(d.may_act_as("user:other", "service:agent"));  // administrators neither, unless they say so
+  EXPECT_FALSE(d.may_act_as("user:garcia", "user:garcia"));   // users are nobody's identities
+  EXPECT_FALSE(d.may_act_as("user:garcia", "service:nobody"));
+  d.set_actor("agent", "group:beamline", true);
+  d.set_actor("agent", "user:garcia", true);
+  d.set_actor("agent", "user:garcia", true);
+  d.set_member("beamline", "user:lee", true);
+  EXPECT_TRUE(d.may_act_as("user:garcia", "service:agent"));
+  EXPECT_TRUE(d.may_act_as("user:lee", "service:agent"));
+  EXPECT_FALSE(d.may_act_as("user:other", "service:agent"));
+  ASSERT_EQ(d.services().size(), 1U);
+  EXPECT_EQ(d.services()[0].actors, (std::vector<std::string>{"group:beamline", "user:garcia"}));
+  d.set_member("beamline", "user:lee", false);
+  EXPECT_FALSE(d.may_act_as("user:lee", "service:agent"));
+  d.set_disabled("garcia", true);
+  EXPECT_FALSE(d.may_act_as("user:garcia", "service:agent"));
+  EXPECT_EQ(code_of([&] { d.set_actor("nobody", "user:lee", true); }), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { d.set_actor("cli", "user:lee", true); }), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { d.set_actor("agent", "user:nobody", true); }), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { d.set_actor("agent", "' OR 1=1", true); }), ErrorCode::invalid_argument);
+
+  // A new identity of the same name begins without anybody.
+  d.set_disabled("garcia", false);
+  d.remove_client("agent");
+  EXPECT_FALSE(d.may_act_as("user:garcia", "service:agent"));
+  d.add_service("agent", {"farfield"});
+  EXPECT_FALSE(d.may_act_as("user:garcia", "service:agent"));
+}
+
+TEST_P(Grants, AnIdentityActsOnBehalfOfSomebody) {
+  const auto log = std::make_shared<testing::LogKeeper>();
+  core::set_log_sink(log);
+  f->directory.set_role("2026-1-Other-2", "service:agent", Role::member);
+  const Issuer::Impersonation who{"service:agent", "user:garcia", "user:garcia"};
+  EXPECT_EQ(code_of([&] { f->issuer.impersonate(who, "cli", 3600); }), ErrorCode::forbidden);
+  f->directory.set_actor("agent", "user:garcia", true);
+  const std::string grant = f->issuer.impersonate(who, "cli", 3600);
+  const auto claims = verify(f->issuer.mint(grant, "run:/experiments/2026-1-Other-2"));
+  ASSERT_TRUE(claims);
+  EXPECT_EQ(claims->subject, "service:agent");
+  EXPECT_EQ(claims->actor, "user:garcia");
+  EXPECT_EQ(format_scopes(claims->scopes), "run:/experiments/2026-1-Other-2");
+  EXPECT_EQ(code_of([&] { f->issuer.mint(grant, "manage:/experiments/2026-1-Other-2"); }), ErrorCode::forbidden);
+  EXPECT_EQ(code_of([&] { f->issuer.mint(grant, "admin"); }), ErrorCode::forbidden);
+  core::set_log_sink(nullptr);
+  EXPECT_THAT(log->all(), HasSubstr("decision=denied subject=service:agent permitted=user:garcia"));
+  EXPECT_THAT(log->all(), HasSubstr("decision=allowed subject=service:agent permitted=user:garcia "
+                                    "on_behalf_of=user:garcia scope=run:/experiments/2026-1-Other-2"));
+  f->now_s += 3601;
+  EXPECT_EQ(code_of([&] { f->issuer.mint(grant); }), ErrorCode::unauthenticated);
+}
+
+TEST_P(Grants, ActingAsAnIdentityEndsWithThePermission) {
+  const std::string scope = "run:/experiments/2026-1-Garcia-1";
+  f->directory.add_group("beamline");
+  f->directory.set_member("beamline", "user:lee", true);
+  f->directory.set_actor("agent", "group:beamline", true);
+  f->directory.set_actor("agent", "user:garcia", true);
+  const auto act = [&](const std::string& permitted, const std::string& behalf) {
+    return f->issuer.impersonate({"service:agent", permitted, behalf}, "cli", 3600);
+  };
+  const auto ended = [&](const std::string& grant) {
+    return code_of([&] { f->issuer.mint(grant, scope); }) == ErrorCode::unauthenticated;
+  };
+  const std::string of_garcia = act("user:garcia", "user:garcia"), of_lee = act("user:lee", "user:other");
+  const std::string early = f->issuer.mint(of_garcia, scope);
+
+  f->directory.set_actor("agent", "user:garcia", false);
+  EXPECT_TRUE(ended(of_garcia));  // even before the grant is revoked
+  f->issuer.revoke_unpermitted();
+  EXPECT_FALSE(verify(early));
+  EXPECT_NO_THROW(f->issuer.mint(of_lee, scope));
+  f->directory.set_actor("agent", "user:garcia", true);
+  EXPECT_TRUE(ended(of_garcia));  // for good
+
+  // With the membership, the place of him for whom it is done, and the identity.
+  f->directory.set_member("beamline", "user:lee", false);
+  EXPECT_TRUE(ended(of_lee));
+  f->directory.set_member("beamline", "user:lee", true);
+  EXPECT_NO_THROW(f->issuer.mint(of_lee, scope));
+  f->directory.set_disabled("other", true);
+  EXPECT_TRUE(ended(of_lee));
+  f->directory.set_disabled("other", false);
+  f->issuer.revoke_subject("user:other");
+  EXPECT_TRUE(ended(of_lee));
+  const std::string again = act("user:lee", "user:other");
+  f->directory.remove_client("agent");
+  EXPECT_TRUE(ended(again));
+}
 }  // namespace
 }  // namespace farfield::services::auth

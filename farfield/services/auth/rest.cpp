@@ -99,13 +99,16 @@ void add_administration(net::Router& router, Access& access) {
                if (!body.contains("disabled") || !body["disabled"].is_boolean())
                  throw Error(ErrorCode::invalid_argument, "field \"disabled\" must be true or false");
                directory.set_disabled(r.parameter("user"), body["disabled"].get<bool>());
-               if (body["disabled"].get<bool>()) issuer.revoke_subject(user_subject(r.parameter("user")));
+               if (body["disabled"].get<bool>()) {
+                 issuer.revoke_subject(user_subject(r.parameter("user")));
+                 issuer.revoke_unpermitted();
+               }
                return done();
              }));
   router.get("/api/v1/services", guarded([&directory](const net::Request& r, const Principal&) {
                json list = json::array();
                for (const Client& service : directory.services(after(r)))
-                 list.push_back({{"client_id", service.id}, {"scopes", service.scopes}});
+                 list.push_back({{"client_id", service.id}, {"scopes", service.scopes}, {"actors", service.actors}});
                return json_response({{"services", list}});
              }));
   router.post("/api/v1/services", guarded([&directory](const net::Request& r, const Principal&) {
@@ -130,6 +133,17 @@ void add_administration(net::Router& router, Access& access) {
   router.del("/api/v1/services/{service}", guarded([&](const net::Request& r, const Principal&) {
                directory.remove_client(r.parameter("service"));
                issuer.revoke_subject(service_subject(r.parameter("service")));
+               issuer.revoke_unpermitted();
+               return done();
+             }));
+  router.put("/api/v1/services/{service}/actors/{subject}",
+             guarded([&directory](const net::Request& r, const Principal&) {
+               directory.set_actor(r.parameter("service"), r.parameter("subject"), true);
+               return done();
+             }));
+  router.del("/api/v1/services/{service}/actors/{subject}", guarded([&](const net::Request& r, const Principal&) {
+               directory.set_actor(r.parameter("service"), r.parameter("subject"), false);
+               issuer.revoke_unpermitted();
                return done();
              }));
   router.get("/api/v1/groups", guarded([&directory](const net::Request& r, const Principal&) {
@@ -147,8 +161,9 @@ void add_administration(net::Router& router, Access& access) {
                directory.set_member(r.parameter("group"), r.parameter("subject"), true);
                return done();
              }));
-  router.del("/api/v1/groups/{group}/members/{subject}", guarded([&directory](const net::Request& r, const Principal&) {
+  router.del("/api/v1/groups/{group}/members/{subject}", guarded([&](const net::Request& r, const Principal&) {
                directory.set_member(r.parameter("group"), r.parameter("subject"), false);
+               issuer.revoke_unpermitted();
                return done();
              }));
   router.post("/api/v1/keys/rotate", guarded([&issuer](const net::Request&, const Principal&) {

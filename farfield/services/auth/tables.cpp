@@ -32,6 +32,12 @@ CREATE TABLE auth_revoked (number {id}, token TEXT NOT NULL, until_s {int64} NOT
                                                  {2, "a refresh token's successor", R"(
 ALTER TABLE auth_refresh ADD COLUMN used_s {int64} NOT NULL DEFAULT 0;
 ALTER TABLE auth_refresh ADD COLUMN successor TEXT;
+)"},
+                                                 {3, "who may act as a service identity", R"(
+CREATE TABLE auth_actor (service TEXT NOT NULL, subject TEXT NOT NULL, PRIMARY KEY (service, subject));
+ALTER TABLE auth_grant ADD COLUMN permitted TEXT NOT NULL DEFAULT '';
+ALTER TABLE auth_grant ADD COLUMN behalf TEXT NOT NULL DEFAULT '';
+CREATE INDEX auth_grant_behalf ON auth_grant(behalf);
 )"}};
   return all;
 }

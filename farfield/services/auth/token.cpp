@@ -41,6 +41,7 @@ std::string claims_json(const Claims& claims) {
            {"ver", kProfile}};
   if (!claims.client.empty()) out["client_id"] = claims.client;
   if (!claims.grant.empty()) out["sid"] = claims.grant;
+  if (!claims.actor.empty()) out["act"] = {{"sub", claims.actor}};
   return out.dump();
 }
 
@@ -155,6 +156,7 @@ core::Result<Claims> Verifier::verify_for_any(std::string_view token, const std:
   out.id = text(claims, "jti");
   out.grant = text(claims, "sid");
   out.client = text(claims, "client_id");
+  if (const auto act = claims.find("act"); act != claims.end()) out.actor = text(*act, "sub");
   if (out.subject.empty() || out.id.empty()) return refuse("the token names no subject or has no id");
   auto scopes = parse_scopes(text(claims, "scope"));
   if (!scopes) return refuse("the token's scope: " + scopes.error().message());

@@ -25,6 +25,7 @@ struct Claims {
   std::string grant;  ///< sid: of the session that it came from; all its tokens can be revoked at once
   std::int64_t issued_s = 0, expires_s = 0;
   std::vector<Scope> scopes;
+  std::string actor{};  ///< act.sub (RFC 8693): on whose behalf the subject acts; empty: its own
 };
 
 std::string claims_json(const Claims& claims);

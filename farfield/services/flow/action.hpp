@@ -14,8 +14,9 @@ struct ActionRequest {
   std::string run_id{}, flow_id{};
   std::string url{}, scope{};    ///< as the definition says
   std::string run_as{}, user{};  ///< User, Flow or a role; the user who started the run
-  std::string grant{};           ///< for tokens of that user's; empty: there is none
+  std::string grant{};           ///< for tokens of that user's (or `identity`'s); empty: there is none
   std::string body{};          ///< JSON
+  std::string identity{};    ///< service:ID, whose tokens the grant gives instead; empty: the user's own
   double scheduled_s = 0;    ///< when the engine decided to run it, seconds since 1970
 };
 

@@ -80,7 +80,7 @@ public:
   Computations(compute::Broker& broker, auth::Issuer& issuer) : broker_(broker), issuer_(issuer) {}
 
   std::vector<Job> prepare(const ActionRequest& request) override {
-    if (request.grant.empty() || request.run_as != "User")
+    if (request.grant.empty())
       throw Error(ErrorCode::unauthenticated, "there is no token for RunAs '" + request.run_as + "'");
     const ComputeBody body = parse_compute_body(request.body);
     const compute::TaskRequest shared = common(body);
@@ -100,7 +100,7 @@ public:
       (void)issuer_.mint(request.grant, "run:/experiments/" + task.experiment);
       task.function = body.tasks[i].function;
       task.arguments = arguments_of(body.tasks[i]);
-      task.owner = subject_of_name(request.user);
+      task.owner = request.identity.empty() ? subject_of_name(request.user) : request.identity;
       task.label = "run " + request.run_id;
       const std::string key = fmt::format("{}{}/{}", kKeys, request.key, i);
       out.push_back({key, [this, task, key] { return broker_.submit(task, key); }});

@@ -192,5 +192,70 @@ TEST_P(ComputeActions, ACancellationThatWasStoredIsCarriedOutAfterACrash) {
     }
   }
 }
+
+TEST_P(ComputeActions, AStateActsAsItsIdentityAlsoAfterACrash) {
+  endpoint->join();
+  f->directory.set_role("2026-1-Other-2", "service:agent", auth::Role::member);
+  f->directory.set_actor("agent", "user:garcia", true);
+  const auto state = [&](const char* place, const Json& more) {
+    Json out{{"Type", "Action"},
+             {"ActionUrl", "farfield:compute"},
+             {"Parameters", body({kNothing}, {{"endpoint_id", place}})},
+             {"ResultPath", "$.r"}};
+    out.update(more);
+    return out;
+  };
+  FlowRecord flow;
+  flow.owner = "garcia";
+  flow.definition = to_text({{"StartAt", "Mine"},
+                             {"States",
+                              {{"Mine", state("cluster/2026-1-Garcia-1", {{"Next", "Theirs"}})},
+                               {"Theirs", state("cluster/2026-1-Other-2", {{"RunAs", "Recon"}, {"Next", "Again"}})},
+                               {"Again", state("cluster/2026-1-Other-2", {{"RunAs", "Recon"}, {"End", true}})}}}});
+  const std::string own = f->issuer.delegate("user:garcia", "cli", "farfield", 3600),
+                    other = f->issuer.impersonate({"service:agent", "user:garcia", "user:garcia"}, "cli", 3600);
+  const std::string run = engine->start({.flow_id = engine->deploy(flow).id,
+                                         .owner = "garcia",
+                                         .grant = own,
+                                         .identities = {{"Recon", {"service:agent", other}}}});
+  const auto mine = assigned(1);
+  ASSERT_EQ(mine.size(), 1U);
+  EXPECT_EQ(mine[0].request.owner, "user:garcia");
+  endpoint.reset();
+  open();
+  endpoint = std::make_unique<compute::testing::HandEndpoint>(*broker, "cluster");
+  endpoint->join(4, {mine[0].key});
+  endpoint->end(mine[0].key, Ending::done, "1");
+  const auto theirs = assigned(1);
+  ASSERT_EQ(theirs.size(), 1U);
+  EXPECT_EQ(theirs[0].request.owner, "service:agent");
+  EXPECT_EQ(theirs[0].request.experiment, "2026-1-Other-2");
+  // The permission is taken away while the run is on its way.
+  f->directory.set_actor("agent", "user:garcia", false);
+  endpoint->end(theirs[0].key, Ending::done, "2");
+  const auto ended = engine->wait(run, 30);
+  EXPECT_EQ(ended.status, RunStatus::failed);
+  EXPECT_EQ(ended.error, "NoTokenException");
+  EXPECT_THAT(ended.cause, HasSubstr("user:garcia may no longer act as service:agent"));
+  EXPECT_EQ(ended.states, std::vector<std::string>{"Again"});
+}
+
+TEST_P(ComputeActions, ARoleWithoutAnIdentityHasNoToken) {
+  FlowRecord flow;
+  flow.owner = "garcia";
+  flow.definition = to_text({{"StartAt", "A"},
+                             {"States",
+                              {{"A",
+                                {{"Type", "Action"},
+                                 {"ActionUrl", "farfield:compute"},
+                                 {"RunAs", "Recon"},
+                                 {"Parameters", body({kNothing})},
+                                 {"End", true}}}}}});
+  const std::string grant = f->issuer.delegate("user:garcia", "cli", "farfield", 3600);
+  const auto run =
+      engine->wait(engine->start({.flow_id = engine->deploy(flow).id, .owner = "garcia", .grant = grant}), 30);
+  EXPECT_EQ(run.error, "NoTokenException");
+  EXPECT_THAT(run.cause, HasSubstr("Recon"));
+}
 }  // namespace
 }  // namespace farfield::services::flow

@@ -379,6 +379,15 @@ std::shared_ptr<const Machine> parse_definition(std::string_view text, const Kno
   return machine;
 }
 
+std::map<std::string, std::string> other_run_as(const Machine& machine) {
+  std::map<std::string, std::string> out;
+  for (const auto& [name, state] : machine.states) {
+    if (state.type == StateType::action && state.run_as != "User") out.emplace(state.run_as, name);
+    for (const auto& branch : state.branches) out.merge(other_run_as(*branch));
+  }
+  return out;
+}
+
 std::string definition_without_private(std::string_view text) {
   return shown(parse_json(text, "the definition")).dump();
 }

@@ -103,6 +103,9 @@ std::vector<Problem> check_definition(std::string_view text, const KnowsAction& 
 /// Throws `invalid_argument` with all mistakes ("line 7, /States/Recon/Next: ...").
 std::shared_ptr<const Machine> parse_definition(std::string_view text, const KnowsAction& knows_action = {});
 
+/// Each RunAs besides User, branches included, and the name of a state that has it.
+std::map<std::string, std::string> other_run_as(const Machine& machine);
+
 /// The definition for readers who may not see what __Private_Parameters names.
 std::string definition_without_private(std::string_view text);
 

@@ -318,7 +318,15 @@ struct Engine::State {
   }
 
   void start_action(ActionRequest request) {
-    if (const auto found = live.find(request.run_id); found != live.end()) request.grant = found->second.record.grant;
+    if (const auto found = live.find(request.run_id); found != live.end()) {
+      const RunRecord& run = found->second.record;
+      if (request.run_as == "User") {
+        request.grant = run.grant;
+      } else if (const auto as = run.identities.find(request.run_as); as != run.identities.end()) {
+        request.grant = as->second.grant;
+        request.identity = as->second.subject;
+      }
+    }
     const auto notify = [this, id = request.run_id, post = poster()](const ActionUpdate& update) {
       post([this, id, update] { give(id, [update](Run& run, double now_s) { run.on_action(update, now_s); }); });
     };
@@ -473,7 +481,7 @@ FlowRecord Engine::deploy(FlowRecord flow) {
 
 void Engine::start(const RunRequest& request, Started started) {
   State& s = *state_;
-  const auto flow = s.deployed(request.flow_id, 0);
+  const auto flow = s.deployed(request.flow_id, request.flow_version);
   Json input = parse_json(request.input, "the input");
   if (flow->schema) flow->schema->check(input);
   Json context = parse_json(request.user, "the user");
@@ -502,7 +510,8 @@ void Engine::start(const RunRequest& request, Started started) {
                  .started_at_s = now_s,
                  .updated_at_s = now_s,
                  .events = 0,
-                 .grant = request.grant};
+                 .grant = request.grant,
+                 .identities = request.identities};
   one->run = std::make_unique<Run>(flow->machine, std::move(context));
   one->run->start(std::move(input), now_s);
   State::summarise(one->record, *one->run, now_s);

@@ -17,6 +17,7 @@ namespace farfield::services::flow {
 /// What starts a run.
 struct RunRequest {
   std::string flow_id{};
+  std::int64_t flow_version = 0;  ///< 0: the newest
   std::string input = "{}";  ///< JSON
   std::string owner{};  ///< the user it acts for
   std::string label{};
@@ -26,6 +27,7 @@ struct RunRequest {
   /// The caller's own name for the request: a second one with the same name gives the run of the first.
   std::string request_id{};
   std::string grant{};  ///< by which actions get tokens of the owner's; handed to providers with each action
+  std::map<std::string, RunIdentity> identities{};  ///< instead of that, by RunAs: Flow, or a role
 };
 
 /// What happened to a run, told after it is stored.

@@ -69,6 +69,7 @@ std::string to_json(const FlowRecord& flow) {
            {"starters", flow.starters},
            {"administrators", flow.administrators},
            {"created", format_timestamp(flow.created_at_s)}};
+  if (!flow.identity.empty()) out["identity"] = flow.identity;
   if (!flow.definition.empty()) out["definition"] = Json::parse(flow.definition);
   if (!flow.input_schema.empty()) out["input_schema"] = Json::parse(flow.input_schema);
   return to_text(out);
@@ -85,12 +86,15 @@ FlowRecord flow_from_json(std::string_view json) {
   out.starters = answer.list("starters");
   out.administrators = answer.list("administrators");
   out.created_at_s = answer.time("created");
+  if (answer.value().contains("identity")) out.identity = answer.text("identity");
   if (answer.value().contains("definition")) out.definition = to_text(answer.value()["definition"]);
   if (answer.value().contains("input_schema")) out.input_schema = to_text(answer.value()["input_schema"]);
   return out;
 }
 
 std::string to_json(const RunRecord& run) {
+  Json identities = Json::object();
+  for (const auto& [run_as, one] : run.identities) identities[run_as] = one.subject;
   return to_text({{"id", run.id},
                   {"flow", run.flow_id},
                   {"flow_version", run.flow_version},
@@ -103,6 +107,7 @@ std::string to_json(const RunRecord& run) {
                   {"states", run.states},
                   {"error", run.error},
                   {"cause", run.cause},
+                  {"identities", std::move(identities)},
                   {"started", format_timestamp(run.started_at_s)},
                   {"updated", format_timestamp(run.updated_at_s)},
                   {"events", run.events}});

@@ -12,12 +12,12 @@
 namespace farfield::services::flow {
 
 /// {"id", "version", "title", "owner", "viewers", "starters", "administrators", "created"}, and where they are known
-/// "definition" and "input_schema" as JSON values.
+/// "identity", "definition" and "input_schema" (JSON values).
 std::string to_json(const FlowRecord& flow);
 FlowRecord flow_from_json(std::string_view json);
 
 /// {"id", "flow", "flow_version", "label", "tags", "owner", "managers", "monitors", "status", "states", "error",
-/// "cause", "started", "updated", "events"}; neither context nor grant.
+/// "cause", "identities": {RUNAS: "service:ID"}, "started", "updated", "events"}; neither context nor grants.
 std::string to_json(const RunRecord& run);
 RunRecord run_from_json(std::string_view json);
 

@@ -53,9 +53,22 @@ Condition lists_name(const std::vector<std::string>& names, const std::string& o
   return out;
 }
 
+std::string identities_text(const std::map<std::string, RunIdentity>& identities) {
+  Json out = Json::object();
+  for (const auto& [run_as, one] : identities) out[run_as] = {{"subject", one.subject}, {"grant", one.grant}};
+  return to_text(out);
+}
+std::map<std::string, RunIdentity> identities_of(const std::string& text) {
+  std::map<std::string, RunIdentity> out;
+  const Json parsed = Json::parse(text);
+  for (const auto& [run_as, one] : parsed.items())
+    out[run_as] = {one.at("subject").get<std::string>(), one.at("grant").get<std::string>()};
+  return out;
+}
+
 constexpr std::string_view kRunColumns =
     "id, flow_id, flow_version, label, tags, owner, managers, monitors, context, status, states, error, cause, "
-    "started_at_s, updated_at_s, events, grant_id";
+    "started_at_s, updated_at_s, events, grant_id, identities";
 
 RunRecord run_of(const store::Rows::Row& row) {
   return {.id = row.text(0),
@@ -74,7 +87,8 @@ RunRecord run_of(const store::Rows::Row& row) {
           .started_at_s = row.real(13),
           .updated_at_s = row.real(14),
           .events = row.integer(15),
-          .grant = row.text(16)};
+          .grant = row.text(16),
+          .identities = identities_of(row.text(17))};
 }
 
 void insert_events(Transaction& t, const std::string& run_id, const std::vector<StoredEvent>& events) {
@@ -118,6 +132,11 @@ CREATE TABLE flow_event (run_id TEXT NOT NULL, number {int64} NOT NULL, at_s {fl
 )sql"},
                             {2, "runs act for their owner", R"sql(
 ALTER TABLE flow_run ADD COLUMN grant_id TEXT NOT NULL DEFAULT '';
+)sql"},
+                            {3, "states act as service identities", R"sql(
+ALTER TABLE flow_run ADD COLUMN identities TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE flow_version ADD COLUMN identity TEXT NOT NULL DEFAULT '';
+ALTER TABLE flow_version ADD COLUMN identity_by TEXT NOT NULL DEFAULT '';
 )sql"}});
 }
 
@@ -169,8 +188,9 @@ FlowRecord Records::deploy(FlowRecord flow) {
       out.owner = rows[0].text(1);
     }
     t.execute(
-        "INSERT INTO flow_version(flow_id, version, definition, input_schema, created_at_s) VALUES (?, ?, ?, ?, ?)",
-        out.id, out.version, out.definition, out.input_schema, out.created_at_s);
+        "INSERT INTO flow_version(flow_id, version, definition, input_schema, created_at_s, identity, identity_by) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        out.id, out.version, out.definition, out.input_schema, out.created_at_s, out.identity, out.identity_by);
     return out;
   });
 }
@@ -193,7 +213,7 @@ FlowRecord flow_of(const store::Rows::Row& row) {
 FlowRecord Records::flow(const std::string& id, std::int64_t version) const {
   const auto rows = database_.query(
       "SELECT f.id, f.title, f.owner, v.version, f.viewers, f.starters, f.administrators, v.created_at_s, "
-      "v.definition, v.input_schema FROM flow f JOIN flow_version v ON v.flow_id = f.id "
+      "v.definition, v.input_schema, v.identity, v.identity_by FROM flow f JOIN flow_version v ON v.flow_id = f.id "
       "WHERE f.id = ? AND (v.version = ? OR (v.version = f.version AND ? = 0))",
       id, version, version);
   if (rows.empty())
@@ -202,6 +222,8 @@ FlowRecord Records::flow(const std::string& id, std::int64_t version) const {
   FlowRecord out = flow_of(rows[0]);
   out.definition = rows[0].text(8);
   out.input_schema = rows[0].text(9);
+  out.identity = rows[0].text(10);
+  out.identity_by = rows[0].text(11);
   return out;
 }
 
@@ -283,12 +305,12 @@ bool Records::insert_run(Transaction& t, const RunRecord& run, const std::string
                          const std::vector<StoredEvent>& events) {
   const auto inserted = t.execute(
       "INSERT INTO flow_run(id, flow_id, flow_version, label, tags, owner, managers, monitors, context, status, "
-      "states, error, cause, started_at_s, updated_at_s, events, request_id, grant_id) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, request_id) DO NOTHING",
+      "states, error, cause, started_at_s, updated_at_s, events, request_id, grant_id, identities) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, request_id) DO NOTHING",
       run.id, run.flow_id, run.flow_version, run.label, list_text(run.tags), run.owner, list_text(run.managers),
       list_text(run.monitors), run.context, name_of(run.status), list_text(run.states), run.error, run.cause,
       run.started_at_s, run.updated_at_s, std::ssize(events),
-      request_id.empty() ? std::nullopt : std::optional(request_id), run.grant);
+      request_id.empty() ? std::nullopt : std::optional(request_id), run.grant, identities_text(run.identities));
   if (inserted == 0) return false;
   for (const std::string& tag : run.tags)
     t.execute("INSERT INTO flow_run_tag(tag, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING", tag, run.id);

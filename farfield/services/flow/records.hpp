@@ -2,6 +2,7 @@
 // What the service keeps of flows and runs: the tables, and how they are read and written.
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,15 @@ struct FlowRecord {
   std::vector<std::string> viewers, starters, administrators;
   std::string definition, input_schema;  ///< of this version; schema "": none
   double created_at_s = 0;
+  /// service:ID, as which states with RunAs Flow act, and the subject that deployed this version, who must be allowed
+  /// to act as it. Empty: there is none.
+  std::string identity{}, identity_by{};
+};
+
+/// As whom the states of one RunAs act.
+struct RunIdentity {
+  std::string subject;  ///< service:ID
+  std::string grant;
 };
 
 struct RunRecord {
@@ -34,6 +44,7 @@ struct RunRecord {
   double started_at_s = 0, updated_at_s = 0;
   std::int64_t events = 0;
   std::string grant{};  ///< by which the service acts for the owner; no secret, but nobody else's business
+  std::map<std::string, RunIdentity> identities{};  ///< by RunAs: Flow, or a role
 };
 
 struct StoredEvent {
@@ -43,7 +54,7 @@ struct StoredEvent {
 };
 
 /// `names`: a user and the groups of that user.
-bool may_see(const RunRecord& run, const std::vector<std::string>& names);     ///< owner, managers, monitors
+bool may_see(const RunRecord& run, const std::vector<std::string>& names);  ///< owner, managers, monitors
 bool may_manage(const RunRecord& run, const std::vector<std::string>& names);  ///< owner, managers
 bool may_see(const FlowRecord& flow, const std::vector<std::string>& names);
 bool may_start(const FlowRecord& flow, const std::vector<std::string>& names);

@@ -205,7 +205,7 @@ struct Routes {
 
   net::Response deploy(const net::Request& request, const Principal& who, const std::string& id) const {
     const Json body =
-        body_of(request, {"title", "definition", "input_schema", "viewers", "starters", "administrators"});
+        body_of(request, {"title", "definition", "input_schema", "viewers", "starters", "administrators", "identity"});
     const Fields fields(body, "", kRefuse);
     FlowRecord record;
     // A new version keeps what it does not name.
@@ -221,6 +221,10 @@ struct Routes {
     if (fields.has("viewers")) record.viewers = people(fields, "viewers", true);
     if (fields.has("starters")) record.starters = people(fields, "starters", true);
     if (fields.has("administrators")) record.administrators = people(fields, "administrators");
+    if (fields.has("identity")) record.identity = word(fields, "identity");
+    // Also of one that is kept: a new definition is something else to do with it.
+    record.identity_by = record.identity.empty() ? "" : who.subject;
+    if (!record.identity.empty()) require_actor(who, record.identity, "/identity");
     return answer(to_json(engine.deploy(std::move(record))), id.empty() ? 201 : 200);
   }
 
@@ -261,12 +265,53 @@ struct Routes {
 
   // --- runs
 
+  /// Whether there is such an identity is told to those alone who may act as it.
+  void require_actor(const Principal& who, const std::string& identity, const std::string& where) const {
+    if (!identity.starts_with("service:"))
+      throw Error(ErrorCode::invalid_argument, fmt::format("{}: {:?} must be service:ID", where, identity));
+    auth::check_name("service", identity.substr(identity.find(':') + 1));
+    if (access.issuer().directory().may_act_as(who.subject, identity)) return;
+    core::log(core::LogLevel::warning, "access",
+              {{"decision", "denied"}, {"subject", who.subject}, {"client", who.client}, {"identity", identity}});
+    throw Error(ErrorCode::forbidden, fmt::format("{}: {} may not act as {:?}", where, who.subject, identity));
+  }
+
+  /// As whom the states of this flow act, by RunAs, and who vouches for it. Everything that they need is asked for now
+  /// and not when a state comes to it, hours later.
+  std::map<std::string, auth::Issuer::Impersonation> identities(const FlowRecord& flow, const Json& roles,
+                                                                const Principal& who) const {
+    if (!roles.is_object())
+      throw Error(ErrorCode::invalid_argument, "/roles must be an object {\"ROLE\": \"service:ID\"}");
+    const auto needed = other_run_as(*parse_definition(flow.definition));
+    std::map<std::string, auth::Issuer::Impersonation> out;
+    for (const auto& [role, identity] : roles.items()) {
+      const std::string where = "/roles/" + role;
+      if (role == "Flow" || !needed.contains(role))
+        throw Error(ErrorCode::invalid_argument, fmt::format("{}: no state of this flow has this role", where));
+      if (!identity.is_string()) throw Error(ErrorCode::invalid_argument, where + " must be service:ID");
+      require_actor(who, identity.get<std::string>(), where);
+      out[role] = {identity.get<std::string>(), who.subject, who.subject};
+    }
+    for (const auto& [run_as, state] : needed) {
+      if (out.contains(run_as)) continue;
+      if (run_as != "Flow")
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("state '{}' runs as the role '{}': say as whom in roles", state, run_as));
+      if (flow.identity.empty())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("state '{}' runs as Flow, but the flow was deployed without an identity", state));
+      out[run_as] = {flow.identity, flow.identity_by, who.subject};
+    }
+    return out;
+  }
+
   net::Response start(const net::Request& request, const Principal& who) const {
     const auto record = flow(request, who, Right::start);
-    const Json body = body_of(request, {"input", "label", "tags", "managers", "monitors", "request_id"});
+    const Json body = body_of(request, {"input", "label", "tags", "managers", "monitors", "request_id", "roles"});
     const Fields fields(body, "", kRefuse);
     RunRequest wanted;
     wanted.flow_id = record.id;
+    wanted.flow_version = record.version;  // whose identity is looked at, and not one that is deployed meanwhile
     wanted.input = to_text(body.value("input", Json::object()));
     wanted.owner = name_of_subject(who.subject);
     wanted.label = word(fields, "label");
@@ -283,17 +328,24 @@ struct Routes {
                            {"user_id", who.subject},
                            {"identities", {who.subject}},
                            {"token_info", {{"iat", now_s}, {"nbf", now_s}, {"exp", now_s + life_s}}}});
-    wanted.grant = issuer.delegate(who.subject, who.client, auth::format_scopes(who.scopes), life_s);
+    const auto others = identities(record, body.value("roles", Json::object()), who);
+    const auto give_back = [&] {
+      if (!wanted.grant.empty()) issuer.revoke_grant(wanted.grant);
+      for (const auto& [run_as, one] : wanted.identities) issuer.revoke_grant(one.grant);
+    };
     std::string id;
     try {
+      wanted.grant = issuer.delegate(who.subject, who.client, auth::format_scopes(who.scopes), life_s);
+      for (const auto& [run_as, one] : others)
+        wanted.identities[run_as] = {one.subject, issuer.impersonate(one, who.client, life_s)};
       id = engine.start(wanted);
     } catch (...) {
-      issuer.revoke_grant(wanted.grant);
+      give_back();
       throw;
     }
     // Another request of the same name may have come in between: its run acts by its own grant.
     const bool created = wanted.request_id.empty() || records().run(id).grant == wanted.grant;
-    if (!created) issuer.revoke_grant(wanted.grant);
+    if (!created) give_back();
     return answer(to_text({{"id", id}, {"created", created}}), created ? 201 : 200);
   }
 

@@ -267,6 +267,74 @@ TEST_P(Rest, ADryRunAsksNobody) {
   EXPECT_THAT(tried.dump(), Not(HasSubstr("hush")));
 }
 
+std::string runs_as(const std::string& run_as) {
+  Json flow = Json::parse(kFlow);
+  flow["States"]["Wait"]["RunAs"] = run_as;
+  return flow.dump();
+}
+
+TEST_P(Rest, AStateActsAsAnIdentityThatItsStarterMayBe) {
+  f->directory.set_role("2026-1-Other-2", "service:agent", auth::Role::member);
+  const std::string flow = deploy({{"definition", runs_as("Recon")}, {"starters", {"public"}}});
+  const std::string place = "/api/v1/flows/" + flow + "/runs";
+  const Json as_agent{{"roles", {{"Recon", "service:agent"}}}};
+  EXPECT_THAT(call("POST", place, "garcia").body, HasSubstr("state 'Wait' runs as the role 'Recon'"));
+  EXPECT_EQ(call("POST", place, "garcia").status, 400);
+  EXPECT_EQ(call("POST", place, "garcia", as_agent).status, 403);  // nobody has permitted it
+  f->directory.set_actor("agent", "user:garcia", true);
+  EXPECT_EQ(call("POST", place, "lee", as_agent).status, 403);
+  for (const char* role : {"Flow", "User", "recon", "Recon2"})
+    EXPECT_EQ(call("POST", place, "garcia", {{"roles", {{"Recon", "service:agent"}, {role, "service:agent"}}}}).status,
+              400)
+        << role;
+  for (const Json& identity : {Json("agent"), Json("user:other"), Json("group:x"), Json("service:' OR 1=1"), Json(1)})
+    EXPECT_EQ(call("POST", place, "garcia", {{"roles", {{"Recon", identity}}}}).status, 400) << identity;
+  EXPECT_EQ(call("POST", place, "garcia", {{"roles", {{"Recon", "service:nobody"}}}}).status, 403);
+  EXPECT_EQ(call("POST", place, "garcia", {{"roles", "service:agent"}}).status, 400);
+  EXPECT_TRUE(engine->records().runs({}).empty());
+
+  const std::string run = good(call("POST", place, "garcia", as_agent), 201)["id"];
+  const ActionRequest asked = gate->expect_one();
+  EXPECT_EQ(asked.user, "garcia");
+  EXPECT_EQ(asked.identity, "service:agent");
+  const std::string scope = "write:/experiments/2026-1-Other-2";  // which garcia has not
+  EXPECT_NO_THROW(f->issuer.mint(asked.grant, scope));
+  EXPECT_THROW(f->issuer.mint(engine->records().run(run).grant, scope), core::Error);
+  const Json shown = good(call("GET", "/api/v1/runs/" + run, "garcia"));
+  EXPECT_EQ(shown["identities"]["Recon"], "service:agent");
+  EXPECT_THAT(shown.dump(), Not(HasSubstr(asked.grant)));
+  f->directory.set_actor("agent", "user:garcia", false);
+  EXPECT_THROW(f->issuer.mint(asked.grant, scope), core::Error);
+}
+
+TEST_P(Rest, AFlowActsAsTheIdentityOfWhoDeployedIt) {
+  const Json body{{"definition", runs_as("Flow")}, {"starters", {"public"}}, {"administrators", {"lee"}}};
+  const std::string without = deploy(body);
+  EXPECT_THAT(call("POST", "/api/v1/flows/" + without + "/runs", "garcia").body, HasSubstr("without an identity"));
+  Json with = body;
+  with["identity"] = "service:agent";
+  EXPECT_EQ(call("POST", "/api/v1/flows", "garcia", with).status, 403);
+  f->directory.set_actor("agent", "user:garcia", true);
+  const std::string flow = deploy(with);
+  EXPECT_EQ(good(call("GET", "/api/v1/flows/" + flow, "lee"))["identity"], "service:agent");
+
+  // lee may start it, though he may not act as the identity; but he may not tell it to do something else.
+  EXPECT_EQ(call("PUT", "/api/v1/flows/" + flow, "lee", {{"definition", runs_as("Flow")}}).status, 403);
+  good(call("POST", "/api/v1/flows/" + flow + "/runs", "lee"), 201);
+  const ActionRequest asked = gate->expect_one();
+  EXPECT_EQ(asked.user, "lee");
+  EXPECT_EQ(asked.identity, "service:agent");
+  const std::string scope = "write:/experiments/2026-1-Garcia-1";  // where lee is a viewer
+  EXPECT_NO_THROW(f->issuer.mint(asked.grant, scope));
+  f->issuer.revoke_subject("user:lee");
+  EXPECT_THROW(f->issuer.mint(asked.grant, scope), core::Error);
+
+  f->directory.set_actor("agent", "user:garcia", false);
+  EXPECT_EQ(call("POST", "/api/v1/flows/" + flow + "/runs", "other").status, 403);
+  EXPECT_EQ(good(call("PUT", "/api/v1/flows/" + flow, "garcia", {{"definition", kFlow}, {"identity", ""}}))["version"],
+            2);
+}
+
 INSTANTIATE_TEST_SUITE_P(Each, Rest, store::testing::kinds(), store::testing::kind_name);
 }  // namespace
 }  // namespace farfield::services::flow

@@ -53,7 +53,7 @@ public:
   explicit Transfers(transfer::Tasks& tasks) : tasks_(tasks) {}
 
   std::vector<Job> prepare(const ActionRequest& request) override {
-    if (request.grant.empty() || request.run_as != "User")
+    if (request.grant.empty())
       throw Error(ErrorCode::unauthenticated, "there is no token for RunAs '" + request.run_as + "'");
     const TransferBody body = parse_transfer_body(request.body);
     transfer::TaskRequest task;
@@ -64,7 +64,7 @@ public:
     task.options.sync = sync_of(body.sync_level);
     if (body.follow) task.options.follow = {body.follow->marker, body.follow->quiet_s, {}};
     task.label = body.label;
-    task.owner = subject_of_name(request.user);
+    task.owner = request.identity.empty() ? subject_of_name(request.user) : request.identity;
     task.grant = request.grant;
     task.deadline_s = kDeadline_s;
     return {{request.key, [this, task, key = request.key] { return tasks_.submit(task, kKeys + key); }}};

@@ -111,6 +111,38 @@ TEST_F(TransferActions, NobodyGetsWhatIsNotHis) {
   EXPECT_FALSE(fs::exists(federation.cluster / kOther));
 }
 
+TEST_F(TransferActions, AnIdentityReachesWhatTheUserDoesNot) {
+  auth::Directory& directory = federation.issuer->directory;
+  directory.add_service("courier", {"farfield"});
+  directory.set_role(kMine, "service:courier", auth::Role::member);
+  directory.set_role(kOther, "service:courier", auth::Role::member);
+  directory.set_actor("courier", "user:garcia", true);
+  const auto moved = [&](const Json& run_as) {
+    FlowRecord flow;
+    flow.owner = "garcia";
+    Json definition = Json::parse(kThereAndBack);
+    for (const char* state : {"In", "Out"}) definition["States"][state].update(run_as);
+    flow.definition = to_text(definition);
+    auth::Issuer& issuer = federation.issuer->issuer;
+    return engine->wait(
+        engine->start(
+            {.flow_id = engine->deploy(flow).id,
+             .input = to_text({{"from", "beamline/" + kMine}, {"to", "cluster/" + kOther}}),
+             .owner = "garcia",
+             .grant = issuer.delegate("user:garcia", "cli", "farfield", 3600),
+             .identities = {{"Courier",
+                             {"service:courier",
+                              issuer.impersonate({"service:courier", "user:garcia", "user:garcia"}, "cli", 3600)}}}}),
+        30);
+  };
+  EXPECT_EQ(moved(Json::object()).status, RunStatus::failed);
+  EXPECT_FALSE(fs::exists(federation.cluster / (kOther + "/input/100/a")));
+  const auto run = moved({{"RunAs", "Courier"}});
+  EXPECT_EQ(run.status, RunStatus::succeeded) << run.cause;
+  EXPECT_EQ(transfer::testing::text_of(federation.cluster / (kOther + "/input/100/a")), "frames");
+  EXPECT_EQ(federation.tasks->list("service:courier", 10).size(), 2U);
+}
+
 TEST_F(TransferActions, ARevokedRunStopsWorking) {
   federation.issuer->issuer.revoke_subject("user:garcia");
   const std::string id = start("beamline/" + kMine, "cluster/" + kMine);
