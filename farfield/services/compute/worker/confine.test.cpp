@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <fstream>
 #include <sstream>
@@ -136,6 +137,11 @@ TEST_P(Confined, ProgramsReachNoDaemonByAUnixSocket) {
     std::array<int, 2> pair{};
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()), 0);
     for (const int end : pair) ::close(end);
+    for (const int kind : std::array<int, 3>{SOCK_DGRAM, SOCK_RAW, SOCK_DGRAM | SOCK_CLOEXEC}) {
+      std::array<int, 2> loose{};
+      EXPECT_EQ(::socketpair(AF_UNIX, kind, 0, loose.data()), -1) << "it could be connected to a daemon";
+      EXPECT_EQ(errno, EACCES);
+    }
     const int network = ::socket(AF_INET, SOCK_STREAM, 0);
     EXPECT_GE(network, 0);
     ::close(network);
