@@ -38,7 +38,9 @@ std::string metrics_json(const model::Product& product) {
   for (const auto& [name, value] : product.provenance) out["provenance"][name] = provenance_value(value);
   out["datasets"] = Json::array();
   for (const auto& d : product.datasets) {
-    Json entry{{"name", d.name}, {"dtype", core::name(d.data.dtype())}, {"shape", d.data.shape()}};
+    Json entry{{"name", d.name},
+               {"dtype", core::name(d.rows != nullptr ? d.rows->dtype() : d.data.dtype())},
+               {"shape", d.rows != nullptr ? d.rows->shape() : d.data.shape()}};
     if (!d.unit.empty()) entry["unit"] = d.unit;
     if (!d.axes.empty()) entry["axes"] = d.axes;
     out["datasets"].push_back(std::move(entry));

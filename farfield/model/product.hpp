@@ -2,6 +2,7 @@
 // The outcome of an analysis: arrays with names, units and axes, numbers, and where they come from.
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,16 @@
 #include "farfield/core/any_array.hpp"
 
 namespace farfield::model {
+
+/// An array that is made while it is written, because all of it would not fit the memory.
+struct RowSource {
+  virtual ~RowSource() = default;
+  virtual core::DType dtype() const = 0;
+  virtual const std::vector<core::Index>& shape() const = 0;
+  /// Elements [first, first + count) of the first axis, whole and without gaps, to `out`. One thread at a time; fast
+  /// where they are asked for in order.
+  virtual void read(core::Index first, core::Index count, void* out) const = 0;
+};
 
 struct Dataset {
   std::string name;                ///< "object", "probe", "positions", "cost", "g2" ...
@@ -22,6 +33,8 @@ struct Dataset {
   /// axes are called; the first grows upwards), "valid" (u8, 1 = good: covers the other images of its shape), "weight"
   /// (how much each pixel of the other images of its shape was measured).
   std::string draw{};
+  /// In place of `data`, which is then empty: what writes files asks for it piece by piece, all else passes over it.
+  std::shared_ptr<const RowSource> rows{};
 };
 
 struct Product {

@@ -18,6 +18,7 @@ using core::Index;
 
 namespace {
 constexpr int kFast = 1;
+constexpr Index kChunkBytes = Index{1} << 20;
 
 /// Whether bytes are mostly noise: the entropy of their frequencies leaves at most 15 % to gain.
 bool is_noise(std::span<const std::byte> bytes) {
@@ -86,9 +87,37 @@ void write_rows(File& file, const std::string& path, const core::AnyArray& array
   }
 }
 
+/// The same of an array that is made while it is written.
+void write_rows(File& file, const std::string& path, const model::RowSource& source) {
+  const auto& shape = source.shape();
+  if (shape.size() != 2)
+    throw Error(ErrorCode::unsupported, fmt::format("an array of rank {} cannot be written by rows", shape.size()))
+        .at(path);
+  const Index item = core::item_size(source.dtype()), row = shape[1] * item;
+  const Index rows = std::clamp<Index>(kChunkBytes / std::max<Index>(row, 1), 1, std::max<Index>(shape[0], 1));
+  auto dataset = file.create_dataset(path, source.dtype(), shape, packed_storage({rows, shape[1]}));
+  std::vector<std::byte> chunk(static_cast<std::size_t>(rows * row));
+  for (Index first = 0; first < shape[0]; first += rows) {
+    std::fill(chunk.begin(), chunk.end(), std::byte{0});  // chunks at the edge are stored whole
+    source.read(first, std::min(rows, shape[0] - first), chunk.data());
+    dataset.write_chunk({first, 0}, pack_chunk(chunk, item));
+  }
+}
+
+void describe(File& file, const std::string& path, const model::Dataset& dataset) {
+  if (!dataset.unit.empty()) file.set_attribute(path, "units", dataset.unit);
+  if (!dataset.axes.empty()) file.set_attribute(path, "axes", dataset.axes);
+  if (!dataset.help.empty()) file.set_attribute(path, "description", dataset.help);
+}
+
 }  // namespace
 
 void write_dataset(File& file, const std::string& path, const model::Dataset& dataset) {
+  if (dataset.rows != nullptr) {
+    write_rows(file, path, *dataset.rows);
+    describe(file, path, dataset);
+    return;
+  }
   if (dataset.data.empty())
     throw Error(ErrorCode::invalid_argument, fmt::format("dataset \"{}\" has no array", dataset.name));
   Storage storage;
@@ -99,16 +128,14 @@ void write_dataset(File& file, const std::string& path, const model::Dataset& da
     for (std::size_t r = 0; r + 2 < storage.chunk.size(); ++r) storage.chunk[r] = 1;
     const Index row = storage.chunk.back() * core::item_size(dataset.data.dtype());
     auto& rows = storage.chunk[storage.chunk.size() - 2];
-    rows = std::max<Index>(1, std::min(rows, (Index{1} << 20) / std::max<Index>(row, 1)));
+    rows = std::max<Index>(1, std::min(rows, kChunkBytes / std::max<Index>(row, 1)));
     if (row > (Index{1} << 30)) storage.chunk.clear();  // a chunk has to stay below 4 GiB
     if (!storage.chunk.empty()) storage = packed_storage(std::move(storage.chunk));
   }
   const bool real = dataset.data.dtype() != core::DType::c64 && dataset.data.dtype() != core::DType::c128;
   if (real && !storage.chunk.empty()) write_rows(file, path, dataset.data, storage);
   else file.write(path, dataset.data, storage);
-  if (!dataset.unit.empty()) file.set_attribute(path, "units", dataset.unit);
-  if (!dataset.axes.empty()) file.set_attribute(path, "axes", dataset.axes);
-  if (!dataset.help.empty()) file.set_attribute(path, "description", dataset.help);
+  describe(file, path, dataset);
 }
 
 model::Dataset read_dataset(const File& file, const std::string& path, const std::string& name) {

@@ -166,6 +166,44 @@ TEST(XpcsResult, KeepsTwoTimesAsHalves) {
     for (Index x = 0; x < 5; ++x) EXPECT_EQ(half(y, x), x < y ? 0.0F : c2(y, x));
 }
 
+/// Rows that are made when they are asked for.
+struct Rule final : model::RowSource {
+  explicit Rule(Index n) : square{n, n} {}
+  core::DType dtype() const override { return core::DType::f32; }
+  const std::vector<Index>& shape() const override { return square; }
+  static float at(Index y, Index x) { return x < y ? 0.0F : 1.0F + static_cast<float>((3 * y + 5 * x) % 101); }
+  void read(Index first, Index count, void* out) const override {
+    if (first == fails_at) throw core::Error(ErrorCode::internal, "no such rows");
+    for (Index y = 0; y < count; ++y)
+      for (Index x = 0; x < square[1]; ++x) static_cast<float*>(out)[y * square[1] + x] = at(first + y, x);
+  }
+  std::vector<Index> square;
+  Index fails_at = -1;
+};
+
+TEST(XpcsResult, WritesTwoTimesThatAreMadeOnTheWay) {
+  const testing::TemporaryFolder folder;
+  model::Product p;
+  p.technique = "xpcs";
+  p.verb = "twotime";
+  const auto rows = std::make_shared<Rule>(600);  // three stripes of chunks, the last not full
+  p.datasets.push_back({"c2_00001", {}});
+  p.datasets.back().rows = rows;
+  p.datasets.push_back({"c2_g2", numbers({600, 1}, 1)});
+  write_product(folder / "r.hdf", p);
+  const auto half =
+      hdf5::File::open(folder / "r.hdf").dataset("/xpcs/twotime/correlation_map/c2_00001").read().to<float, 2>();
+  ASSERT_EQ(half.extent(0), 600);
+  for (Index y = 0; y < 600; ++y)
+    for (Index x = 0; x < 600; ++x) ASSERT_EQ(half(y, x), Rule::at(y, x)) << y << ", " << x;
+  const auto back = read_product(folder / "r.hdf");
+  EXPECT_EQ((back.find("c2_00001")->data.to<float, 2>()(7, 3)), Rule::at(3, 7)) << "whole again";
+
+  rows->fails_at = 256;
+  EXPECT_THROW(write_product(folder / "s.hdf", p), core::Error);
+  EXPECT_FALSE(std::filesystem::exists(folder / "s.hdf"));
+}
+
 TEST(XpcsResult, PutsSumsOfPixelsInTheirPlaces) {
   const testing::TemporaryFolder folder;
   auto p = correlated();

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <functional>
+#include <future>
+#include <optional>
 
 #include "farfield/core/error.hpp"
 #include "farfield/core/options.hpp"
@@ -19,6 +23,23 @@ using core::Index;
 
 namespace {
 const std::string kXpcs = "/xpcs/", kExchange = "/exchange/", kOurs = "/farfield";
+
+constexpr Index kChunkEdge = 256;
+
+/// A matrix that is there.
+class MatrixRows final : public model::RowSource {
+public:
+  explicit MatrixRows(const core::AnyArray& matrix) : matrix_(matrix.to<float, 2>()), shape_(matrix.shape()) {}
+  core::DType dtype() const override { return core::DType::f32; }
+  const std::vector<Index>& shape() const override { return shape_; }
+  void read(Index first, Index count, void* out) const override {
+    std::memcpy(out, matrix_.data() + first * shape_[1], static_cast<std::size_t>(count * shape_[1]) * sizeof(float));
+  }
+
+private:
+  core::Array<float, 2> matrix_;
+  std::vector<Index> shape_;
+};
 
 class Writer {
 public:
@@ -94,12 +115,15 @@ private:
   /// Half of each map, as readers of the layout expect; they add the other.
   void write_c2() {
     for (const auto& d : p_.datasets) {
-      if (!d.name.starts_with("c2_0") || find(d.name, 2) == nullptr) continue;
-      const auto c2 = d.data.to<float, 2>();
-      if (c2.extent(0) != c2.extent(1))
+      if (!d.name.starts_with("c2_0") || (d.rows == nullptr && find(d.name, 2) == nullptr)) continue;
+      std::optional<MatrixRows> whole;
+      if (d.rows == nullptr) whole.emplace(d.data);
+      const model::RowSource& c2 = d.rows != nullptr ? *d.rows : *whole;
+      if (c2.dtype() != core::DType::f32 || c2.shape().size() != 2 || c2.shape()[0] != c2.shape()[1])
         throw Error(ErrorCode::invalid_argument,
-                    fmt::format("{} of {} x {} times must be square", d.name, c2.extent(0), c2.extent(1)))
+                    fmt::format("{} of shape ({}) must be a square of f32", d.name, fmt::join(c2.shape(), ", ")))
             .at(file_.name());
+      if (d.rows != nullptr) written_.push_back(d.name);
       write_half(fmt::format("{}twotime/correlation_map/{}", kXpcs, d.name), c2);
     }
     for (const auto& name : file_.list(kXpcs + "twotime/correlation_map"))
@@ -108,19 +132,32 @@ private:
                    fmt::format("{}C2T_all/g2_{}", kExchange, name.substr(3)));
   }
 
-  /// Square chunks; those before the diagonal are never written and read as 0.
-  void write_half(const std::string& path, const core::Array<float, 2>& c2) {
-    const Index n = c2.extent(0), edge = std::min<Index>(n, 256);
+  /// Square chunks; those before the diagonal are never written and read as 0. One thread compresses and writes while
+  /// this one gets the next rows.
+  void write_half(const std::string& path, const model::RowSource& c2) {
+    const Index n = c2.shape()[0], edge = std::min<Index>(n, kChunkEdge);
     auto dataset = file_.create_dataset(path, core::DType::f32, {n, n}, hdf5::packed_storage({edge, edge}));
+    core::Array<float, 2> stripes[2] = {core::Array<float, 2>({edge, n}), core::Array<float, 2>({edge, n})};
     core::Array<float, 2> square({edge, edge});
-    for (Index y0 = 0; y0 < n; y0 += edge)
+    const auto write_stripe = [&](const core::Array<float, 2>& stripe, Index y0) {
       for (Index x0 = y0; x0 < n; x0 += edge) {
         square.fill(0);
-        for (Index y = y0; y < std::min(y0 + edge, n); ++y)
-          for (Index x = std::max(x0, y); x < std::min(x0 + edge, n); ++x) square(y - y0, x - x0) = c2(y, x);
+        for (Index y = y0; y < std::min(y0 + edge, n); ++y) {
+          const Index x = std::max(x0, y), end = std::min(x0 + edge, n);
+          if (x < end) std::copy_n(&stripe(y - y0, 0) + x, end - x, &square(y - y0, 0) + (x - x0));
+        }
         dataset.write_chunk({y0, x0}, hdf5::pack_chunk(std::as_bytes(std::span(square.begin(), square.end())),
                                                        static_cast<Index>(sizeof(float))));
       }
+    };
+    std::future<void> writing;  // after what it uses: its end waits
+    for (Index y0 = 0; y0 < n; y0 += edge) {
+      auto& stripe = stripes[y0 / edge % 2];
+      c2.read(y0, std::min(edge, n - y0), stripe.data());
+      if (writing.valid()) writing.get();
+      writing = std::async(std::launch::async, write_stripe, std::cref(stripe), y0);
+    }
+    if (writing.valid()) writing.get();
   }
 
   void write_static_mean() {

@@ -23,7 +23,10 @@ namespace farfield::techniques::xpcs {
 ///
 /// Product of `twotime`:
 ///   bins             (bin)            i64, numbers of the dynamic bins that were correlated
-///   c2_00001 ...     (t1, t2)         f32, of dynamic bin 1 ..., symmetric; left out where handed out in pieces
+///   c2_00001 ...     (t1, t2)         f32, of dynamic bin 1 ..., symmetric; where all of them would not fit the
+///   memory,
+///                                     Dataset::rows, 0 before the diagonal, each with an overview_00001 (f32, (t1,
+///                                     t2), means over squares)
 ///   c2_g2            (delay, bin)     mean of c2 along each diagonal; delay 0 included
 ///   c2_g2_partial    (delay, part, bin) of each window along the diagonal; where there are windows
 ///   cut              (cut) and c2_cut_time (cut, t, bin) = c2(cut, t), c2_cut_age (cut, delay, bin) = c2 across the
@@ -50,6 +53,7 @@ inline constexpr const char* kPixelIf = "IF";
 inline constexpr const char* kPixel = "pixel";
 inline constexpr const char* kBins = "bins";
 inline constexpr const char* kC2 = "c2_{:05d}";  ///< fmt, with the number of the dynamic bin
+inline constexpr const char* kC2Overview = "overview_{:05d}";  ///< likewise
 inline constexpr const char* kC2G2 = "c2_g2";
 inline constexpr const char* kC2G2Partial = "c2_g2_partial";
 inline constexpr const char* kCut = "cut";

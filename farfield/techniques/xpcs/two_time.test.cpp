@@ -168,9 +168,6 @@ TEST(TwoTime, RefusesWhatCannotBe) {
   TwoTimeOptions bins;
   bins.bins = {4};
   EXPECT_THROW(Analysis(scan).run(bins), core::Error);
-  Analysis small(scan);
-  small.resources.memory_limit_bytes = 1000;
-  EXPECT_THROW(small.run(TwoTimeOptions{}), core::Error);
 }
 
 TEST(TwoTime, CutsBeyondTheScanAreLeftOutAndSaid) {
@@ -189,16 +186,46 @@ TEST(TwoTime, CutsBeyondTheScanAreLeftOutAndSaid) {
       << analysis.observer.warnings[0];
 }
 
-TEST(TwoTime, RefusesBeforeTheFirstFrameWhereTheLengthIsKnown) {
-  const auto scan = random_scan(29, 200);
-  Analysis small(scan);
-  small.resources.memory_limit_bytes = 400000;
-  const auto technique = make_two_time({}, small.resources);
-  try {
-    technique->begin(scan.acquisition());
-    FAIL() << "c2 of 480,000 bytes was taken on";
-  } catch (const core::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("c2 of 3 bins over 200 time steps"), std::string::npos) << error.what();
+TEST(TwoTime, MatricesBeyondTheMemoryAreMadeRowByRow) {
+  const auto scan = random_scan(29, 130);
+  for (const auto smoothing : {Smoothing::dynamic_bins, Smoothing::static_bins}) {
+    TwoTimeOptions options;
+    options.smoothing = smoothing;
+    options.part = 40;
+    options.cuts = {70};
+    options.intake.bad_frames = "20";
+    const auto whole = Analysis(scan).run(options);
+    Analysis small(scan, 2);
+    small.resources.memory_limit_bytes = 60000;  // c2 takes 202,800 bytes
+    const auto pieces = small.run(options);
+    EXPECT_EQ(small.observer.warnings.size(), 1U) << "that c2 is worked out twice";
+    const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+    for (const char* name : {result::kC2G2, result::kC2G2Partial, result::kC2CutTime, result::kC2CutAge}) {
+      const auto &a = whole.find(name)->data, &b = pieces.find(name)->data;
+      ASSERT_EQ(a.shape(), b.shape()) << name;
+      for (Index i = 0; i < a.size(); ++i)
+        ASSERT_TRUE(same(static_cast<const double*>(a.data())[i], static_cast<const double*>(b.data())[i])) << name;
+    }
+    for (Index bin = 1; bin <= 3; ++bin) {
+      const auto c2 = c2_of(whole, bin);
+      const auto* d = pieces.find(fmt::format(result::kC2, bin));
+      ASSERT_NE(d, nullptr);
+      EXPECT_TRUE(d->data.empty());
+      ASSERT_NE(d->rows, nullptr);
+      EXPECT_EQ(d->rows->shape(), (std::vector<Index>{130, 130}));
+      for (int again = 0; again < 2; ++again)  // a file may be written twice
+        for (Index first = 0; first < 130; first += 48) {
+          const Index count = std::min<Index>(48, 130 - first);
+          core::Array<float, 2> rows({count, 130}, 7.0F);
+          d->rows->read(first, count, rows.data());
+          for (Index y = 0; y < count; ++y)
+            for (Index x = 0; x < 130; ++x)
+              ASSERT_TRUE(same(rows(y, x), x < first + y ? 0 : c2(first + y, x))) << first + y << ", " << x;
+        }
+      const auto overview = pieces.find(fmt::format(result::kC2Overview, bin))->data.to<double, 2>();
+      ASSERT_EQ(overview.extent(0), 130) << "small enough to be drawn whole";
+      for (Index i = 0; i < overview.size(); ++i) ASSERT_TRUE(same(overview.data()[i], c2.data()[i]));
+    }
   }
 }
 

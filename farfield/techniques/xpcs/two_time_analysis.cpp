@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <optional>
 
 #include "farfield/parallel/communicator.hpp"
 #include "farfield/techniques/xpcs/frame_analysis.hpp"
@@ -23,6 +25,77 @@ using technique::StepState;
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr Index kTileFloats = Index{1} << 18;  // rows worked on at once: they stay in the cache
+
+constexpr Index kOverviewEdge = 512;
+
+/// What c2 is made of: the events of a whole scan. It does not change any more.
+struct KeptScan {
+  std::vector<EventBlock> blocks;
+  Tiling tiling;
+};
+
+/// c2 of one bin, 0 before the diagonal, as files have it.
+class C2Rows final : public model::RowSource {
+public:
+  C2Rows(std::shared_ptr<const KeptScan> scan, Index steps, Index bin, bool by_static)
+      : scan_(std::move(scan)), shape_{steps, steps}, bin_(bin), by_static_(by_static) {}
+
+  core::DType dtype() const override { return core::DType::f32; }
+  const std::vector<Index>& shape() const override { return shape_; }
+  void read(Index first, Index count, void* out) const override {
+    if (first < 0 || count < 0 || first > shape_[0] - count) throw Error(ErrorCode::internal, "rows outside of c2");
+    if (!work_) work_ = std::make_unique<Work>(*scan_, bin_, by_static_);
+    const core::View<float, 2> rows(static_cast<float*>(out), {count, shape_[1]});
+    work_->two_time.rows(first, rows);
+    for (Index y = 0; y < count; ++y) std::fill_n(&rows(y, 0), first + y, 0.0F);
+    if (first + count == shape_[0]) work_.reset();  // the events of the next bin need the room
+  }
+
+private:
+  struct Work {
+    Work(const KeptScan& scan, Index bin, bool by_static)
+        : series(gather_bin(scan.blocks, scan.tiling, bin)), two_time(series, by_static) {}
+    BinSeries series;
+    TwoTime two_time;
+  };
+  std::shared_ptr<const KeptScan> scan_;
+  std::vector<Index> shape_;
+  Index bin_;
+  bool by_static_;
+  mutable std::unique_ptr<Work> work_;
+};
+
+/// A small picture of c2: means over squares of `step` x `step`, from rows as they pass.
+class Overview {
+public:
+  explicit Overview(Index steps)
+      : step_((steps + kOverviewEdge - 1) / kOverviewEdge),
+        edge_((steps + step_ - 1) / step_),
+        sum_({edge_, edge_}),
+        count_({edge_, edge_}) {}
+  void add(Index first, core::View<const float, 2> rows) {
+    for (Index y = 0; y < rows.extent(0); ++y)
+      for (Index x = first + y; x < rows.extent(1); ++x) {
+        const auto v = static_cast<double>(rows(y, x));
+        if (!(v == v)) continue;
+        const Index a = (first + y) / step_, b = x / step_;
+        sum_(a, b) += v;
+        count_(a, b) += 1;
+      }
+  }
+  Index edge() const { return edge_; }
+  core::AnyArray image() const {
+    Array<float, 2> out({edge_, edge_}, std::numeric_limits<float>::quiet_NaN());
+    for (Index y = 0; y < edge_; ++y)
+      for (Index x = y; x < edge_; ++x)
+        if (count_(y, x) > 0) out(y, x) = out(x, y) = static_cast<float>(sum_(y, x) / count_(y, x));
+    return core::AnyArray(out);
+  }
+
+private:
+  Index step_, edge_;
+  Array<double, 2> sum_, count_;
+};
 
 class TwoTimeAnalysis final : public FrameAnalysis {
 public:
@@ -46,8 +119,6 @@ public:
     }
     matrices_.resize(bins_.size());
     curves_.resize(bins_.size());
-    // Better now than after the last frame.
-    if (const Index expected = intake_.steps_of(expected_frames_); expected > 0) require_fit(expected);
   }
 
   StepState step(std::stop_token stop, technique::Observer& observer) override {
@@ -79,10 +150,11 @@ public:
 
   void save(technique::Sink& sink) const override {
     FrameAnalysis::save(sink);
-    for (std::size_t b = 0; b < kept_.size(); ++b) {
-      sink.put(fmt::format("kept_valid_{}", b), std::as_bytes(std::span(kept_[b].valid)));
-      for (std::size_t i = 0; i < kept_[b].parts.size(); ++i) {
-        const auto& part = kept_[b].parts[i];
+    const auto& kept = kept_->blocks;
+    for (std::size_t b = 0; b < kept.size(); ++b) {
+      sink.put(fmt::format("kept_valid_{}", b), std::as_bytes(std::span(kept[b].valid)));
+      for (std::size_t i = 0; i < kept[b].parts.size(); ++i) {
+        const auto& part = kept[b].parts[i];
         sink.put(fmt::format("kept_begin_{}_{}", b, i), std::as_bytes(std::span(part.begin)));
         sink.put(fmt::format("kept_events_{}_{}", b, i), std::as_bytes(part.all()));
       }
@@ -96,18 +168,22 @@ public:
 
   void restore(technique::Source& source) override {
     FrameAnalysis::restore(source);
-    kept_.clear();
+    kept_ = std::make_shared<KeptScan>();
     for (int b = 0; source.has(fmt::format("kept_valid_{}", b)); ++b) {
       EventBlock block;
       restore_block(source, fmt::format("kept_valid_{}", b), fmt::format("kept_begin_{}_", b),
                     fmt::format("kept_events_{}_", b), block);
-      kept_.push_back(std::move(block));
+      kept_->blocks.push_back(std::move(block));
     }
     const auto done = source.get("done");
     if (done.size() != sizeof done_) throw Error(ErrorCode::corrupt_data, "the checkpoint contradicts itself");
     std::memcpy(&done_, done.data(), sizeof done_);
     if (done_ == 0) return;
     prepare(nullptr);
+    if (in_pieces_) {  // c2 is not in the checkpoint: its curves are made again
+      done_ = 0;
+      return;
+    }
     for (std::size_t b = 0; b < bins_.size(); ++b) {
       const auto name = fmt::format("c2_{}", b);
       if (!source.has(name)) continue;
@@ -127,45 +203,62 @@ private:
   Index rank() const { return resources_.communicator == nullptr ? 0 : resources_.communicator->rank(); }
   Index rank_count() const { return resources_.communicator == nullptr ? 1 : resources_.communicator->size(); }
 
-  void absorbed(EventBlock& block) override { kept_.push_back(std::move(block)); }
+  void absorbed(EventBlock& block) override { kept_->blocks.push_back(std::move(block)); }
 
   /// What needs the length of the scan.
   void prepare(technique::Observer* observer) {
-    require_fit(steps());
     cuts_.clear();
     for (const double cut : options_.cuts) {
       if (cut >= 0 && cut < static_cast<double>(steps())) cuts_.push_back(static_cast<Index>(cut));
       else if (observer != nullptr)  // a source may promise more or less than comes: this should not cost the scan
         observer->warning(fmt::format("--cuts {} is left out: the scan has {} time steps", cut, steps()));
     }
+    choose_form(observer);
   }
 
-  /// Throws where the memory does not do for a scan of so many time steps.
-  void require_fit(Index steps) const {
-    const double bytes =
-        4.0 * static_cast<double>(steps) * static_cast<double>(steps) * static_cast<double>(bins_.size());
-    if (resources_.memory_limit_bytes > 0 && bytes > resources_.memory_limit_bytes)
-      throw Error(ErrorCode::resource_exhausted,
-                  fmt::format("c2 of {} bins over {} time steps needs {:.1f} GiB, {:.1f} GiB may be used: choose fewer "
-                              "--bins, or --average frames",
-                              bins_.size(), steps, bytes / 0x1p30, resources_.memory_limit_bytes / 0x1p30));
+  /// Whether c2 of all bins, and the events, would not fit the memory: then it is made row by row while it is written.
+  void choose_form(technique::Observer* observer) {
+    double events = 0;
+    for (const auto& block : kept_->blocks)
+      for (const auto& part : block.parts) events += static_cast<double>(part.all().size());
+    const auto n = static_cast<double>(steps()), bins = static_cast<double>(bins_.size());
+    const double bytes = 4 * n * n * bins + 2 * sizeof(SlotEvent) * events;
+    double over = resources_.memory_limit_bytes > 0 && bytes > resources_.memory_limit_bytes ? 1 : 0;
+    if (rank_count() > 1) resources_.communicator->all_reduce(std::span(&over, 1), parallel::Reduce::max);
+    in_pieces_ = over > 0;  // ranks may have different memories; all must do the same
+    if (!in_pieces_) return;
+    kept_->tiling = tiling_;
+    if (observer != nullptr)
+      observer->warning(
+          fmt::format("c2 of {} bins over {} time steps would need {:.2g} GiB, {:.2g} GiB may be used: it is worked "
+                      "out twice, the second time while it is written",
+                      bins_.size(), steps(), bytes / 0x1p30, resources_.memory_limit_bytes / 0x1p30));
   }
+
+  bool by_static() const { return options_.smoothing == Smoothing::static_bins; }
 
   void correlate(std::size_t bin) {
-    const auto series = gather_bin(kept_, tiling_, bins_[bin]);
-    const TwoTime two_time(series, options_.smoothing == Smoothing::static_bins);
+    const auto series = gather_bin(kept_->blocks, tiling_, bins_[bin]);
+    const TwoTime two_time(series, by_static());
     CurveSums sums(series.steps, options_.part, cuts_);
-    core::AnyArray matrix(core::DType::f32, {series.steps, series.steps});
+    const Index rows = std::clamp<Index>(kTileFloats / series.steps, 1, series.steps);
+    core::AnyArray matrix(core::DType::f32, {in_pieces_ ? rows : series.steps, series.steps});
     const auto c2 = matrix.view<float, 2>();
-    const Index rows = std::max<Index>(kTileFloats / series.steps, 1);
+    std::optional<Overview> overview;
+    if (in_pieces_) overview.emplace(series.steps);
     for (Index first = 0; first < series.steps; first += rows) {
       const Index count = std::min(rows, series.steps - first);
-      const auto tile = c2.window({first, 0}, {count, series.steps});
+      const auto tile = c2.window({in_pieces_ ? 0 : first, 0}, {count, series.steps});
       two_time.rows(first, tile);
       sums.add(first, tile);
+      if (overview) overview->add(first, tile);
+    }
+    curves_[bin] = sums.curves();
+    if (overview) {
+      matrices_[bin] = overview->image();
+      return;
     }
     mirror(c2);
-    curves_[bin] = sums.curves();
     matrices_[bin] = std::move(matrix);
   }
 
@@ -232,14 +325,22 @@ private:
     }
     const bool all = done_ * rank_count() >= bins && ended();
     for (Index b = 0; b < bins && all; ++b) {
+      const Index bin = bins_[static_cast<std::size_t>(b)];
       auto c2 = matrices_[static_cast<std::size_t>(b)];  // shared: it does not change any more
       if (rank_count() > 1) {
-        c2 = c2.empty() ? core::AnyArray(core::DType::f32, {n, n}) : c2.clone();
+        const Index edge = in_pieces_ ? Overview(n).edge() : n;
+        c2 = c2.empty() ? core::AnyArray(core::DType::f32, {edge, edge}) : c2.clone();
         const auto whole = c2.view<float, 2>();
         resources_.communicator->all_reduce({whole.begin(), whole.end()}, parallel::Reduce::sum);
       }
-      add(fmt::format(result::kC2, bins_[static_cast<std::size_t>(b)]), c2, {"t1", "t2"},
-          "two-time correlation of one dynamic bin", "image");
+      const auto name = fmt::format(result::kC2, bin);
+      if (!in_pieces_) {
+        add(name, c2, {"t1", "t2"}, "two-time correlation of one dynamic bin", "image");
+        continue;
+      }
+      add(fmt::format(result::kC2Overview, bin), c2, {"t1", "t2"}, "means over squares of c2", "image");
+      add(name, {}, {"t1", "t2"}, "two-time correlation of one dynamic bin; 0 before the diagonal", "none");
+      own.back().rows = std::make_shared<C2Rows>(kept_, n, bin, by_static());
     }
     std::move(out.datasets.begin(), out.datasets.end(), std::back_inserter(own));
     out.datasets = std::move(own);
@@ -248,9 +349,10 @@ private:
 
   const TwoTimeOptions options_;
   std::vector<Index> bins_, cuts_;
-  std::vector<EventBlock> kept_;
-  Index done_ = 0;                         // bins of this rank, in order
-  std::vector<core::AnyArray> matrices_;  // f32 (t1, t2), one per bin; those of other ranks stay empty
+  std::shared_ptr<KeptScan> kept_ = std::make_shared<KeptScan>();
+  bool in_pieces_ = false;  // c2 would not fit the memory
+  Index done_ = 0;  // bins of this rank, in order
+  std::vector<core::AnyArray> matrices_;  // f32 (t1, t2), one per bin, or its overview; those of other ranks stay empty
   std::vector<TwoTimeCurves> curves_;
 };
 

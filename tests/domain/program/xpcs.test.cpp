@@ -104,6 +104,23 @@ TEST_F(Xpcs, LiveWarnsOfDynamicsThatChangeInTheBeam) {
   EXPECT_EQ((still.out + still.err).find("may be changing"), std::string::npos) << still.out << still.err;
 }
 
+TEST_F(Xpcs, MapsOfTwoTimesBeyondTheMemoryAreTheSameInTheFile) {
+  simulate("scan.bin", {"--frames", "600"});
+  const auto twotime = [&](const std::string& out, const std::string& limit_GiB) {
+    const auto ran = farfield({"xpcs", "twotime", path("scan.bin"), "--qmap", path("qmap.h5"), "--frame-shape", "64,64",
+                               "--memory-limit", limit_GiB, "--out", path(out)});
+    EXPECT_EQ(ran.exit_code, 0) << ran.err;
+    return ran.err;
+  };
+  EXPECT_EQ(twotime("whole", "1").find("worked out twice"), std::string::npos);
+  // Six maps of 600 x 600 take 8.6 MB, 0.004 GiB are 4.3 MB.
+  EXPECT_NE(twotime("pieces", "0.004").find("worked out twice"), std::string::npos);
+  for (const char* bin : {"c2_00001", "c2_00004", "c2_00006"})
+    EXPECT_TRUE(same(of("whole/result.h5", bin), of("pieces/result.h5", bin))) << bin;
+  EXPECT_TRUE(same(of("whole/result.h5", "c2_g2"), of("pieces/result.h5", "c2_g2")));
+  EXPECT_TRUE(fs::exists(folder / "pieces/overview_00001.png"));
+}
+
 // xpcs-eigen sums in float, as its file is; both are within 3e-7 of a sum in double.
 TEST_F(Xpcs, MapsOfTwoTimesEqualThoseOfXpcsEigen) {
   const auto scan = fs::absolute(tests::shared_data("xpcs/d.bin")),
