@@ -213,7 +213,8 @@ TEST(Protocol, RefusesWhatIsNoMessage) {
 }
 
 TEST(Protocol, PreviewsComeAsTheyWereSent) {
-  const Preview preview{"task", "object.phase", "zstd", 12, "u16", {128, 256}, std::string("\0\xFFpixels", 8)};
+  const Preview preview{
+      "task", "object.phase", "zstd", 12, "u16", {128, 256}, -1.5, 3e-7, std::string("\0\xFFpixels", 8)};
   const Preview read = decode_preview(encode_preview(preview));
   EXPECT_EQ(read.task, preview.task);
   EXPECT_EQ(read.name, preview.name);
@@ -221,12 +222,14 @@ TEST(Protocol, PreviewsComeAsTheyWereSent) {
   EXPECT_EQ(read.step, preview.step);
   EXPECT_EQ(read.dtype, preview.dtype);
   EXPECT_EQ(read.shape, preview.shape);
+  EXPECT_EQ(read.low, preview.low);
+  EXPECT_EQ(read.high, preview.high);
   EXPECT_EQ(read.bytes, preview.bytes);
 }
 
 TEST(Protocol, RefusesWhatIsNoPreview) {
   const auto refuse = [](Preview p) { EXPECT_THROW(decode_preview(encode_preview(p)), Error) << p.name; };
-  const Preview good{"task", "object", "png", 1, "", {}, "bytes"};
+  const Preview good{"task", "object", "png", 1, "", {}, 0, 0, "bytes"};
   for (const char* name : {"", "a/b", "..", "-a", "a b"}) {
     Preview p = good;
     p.name = name;
