@@ -25,7 +25,7 @@ decltype(stream::dectris::SeriesOptions::tap) LiveArchive::tap() {
 }
 
 fs::path LiveArchive::path_of(const stream::dectris::Series& series, std::int64_t number) const {
-  const fs::path target(target_);
+  fs::path target(target_);
   std::error_code ignored;
   if (target_.ends_with('/') || fs::is_directory(target, ignored)) {
     return target / fmt::format("series_{}_{:03}.h5", series.id().number, number);

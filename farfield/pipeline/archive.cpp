@@ -70,8 +70,9 @@ void Archive::commit(const std::map<std::string, std::string>& notes) {
   try {
     writer_.note("archive_incomplete", "the disk refused what came after these frames");
     writer_.commit();
-  } catch (const core::Error&) {
-    // The first error tells more.
+  } catch (const core::Error& e) {
+    // The first error tells more, and is thrown.
+    core::log(core::LogLevel::error, "archive_lost", {{"file", path_.string()}, {"reason", e.what()}});
   }
   std::rethrow_exception(error_);
 }
