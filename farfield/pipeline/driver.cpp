@@ -91,6 +91,7 @@ public:
       }
       if (agreed(preview_timer_.due() && previews_ && previews_->idle())) show_preview();
     }
+    account_.close();  // a technique that has seen enough leaves the rest unread: it is missing
     // A converged or finished computation may end while a stop is on its way: it is whole all the same.
     outcome.product = technique_.finish(recorder_);
     return outcome;

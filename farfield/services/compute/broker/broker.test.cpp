@@ -47,12 +47,8 @@ protected:
   /// Waits until the task is in the state; ten seconds are for ever.
   TaskStatus until(const std::string& id, TaskState state) {
     TaskStatus s;
-    for (int i = 0; i < 2000; ++i) {
-      s = broker->status(id);
-      if (s.state == state) return s;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    ADD_FAILURE() << "task is " << name_of(s.state) << ", not " << name_of(state) << ": " << s.problem;
+    listening_until([&] { return (s = broker->status(id)).state == state; });
+    EXPECT_EQ(s.state, state) << name_of(s.state) << ", not " << name_of(state) << ": " << s.problem;
     return s;
   }
   static void listening_until(const std::function<bool()>& good) {

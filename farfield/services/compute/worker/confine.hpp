@@ -21,7 +21,7 @@ struct Reach {
   std::vector<std::string> read{};  ///< and execute
   std::vector<std::string> write{};  ///< read, execute, write, make and remove
   /// Whether Unix sockets can be made. Daemons that believe who connects (munge, and through it the scheduler) are
-  /// reached by them, and no rule about files holds for that: programs of users have socketpair() only.
+  /// reached by them, and no rule about files holds for that: programs of users have socketpair() of streams only.
   bool unix_sockets = true;
   auto operator<=>(const Reach&) const = default;
 };

@@ -151,7 +151,7 @@ TEST_P(Confined, ProgramsReachNoDaemonByAUnixSocket) {
 }
 
 TEST_P(Confined, ProgramsSignalTheirOwnAndNobodyElse) {
-  if (GetParam() != ConfinedBy::landlock) FARFIELD_SKIP("only Landlock keeps signals in");
+  if (GetParam() != ConfinedBy::landlock) GTEST_SKIP() << "only Landlock keeps signals in";
   if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1U) < 6) FARFIELD_SKIP("only Linux 6.12 and later");
   const int other = ::fork();
   if (other == 0) {

@@ -140,9 +140,10 @@ void Journal::shorten() {
   for (const auto& [key, end] : content_.ended) text += encode(Ended{{end}}) + "\n";
   write_private(path_, text);
   const int file = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-  if (file < 0) throw core::system_error(errno, "cannot open " + path_);
-  if (file_ >= 0) ::close(file_);
+  const int error = errno;
+  if (file_ >= 0) ::close(file_);  // it has no name any more: nothing must be written to it
   file_ = file;
+  if (file < 0) throw core::system_error(error, "cannot open " + path_);
   torn_ = false;
   bytes_ = text.size();
 }
@@ -166,7 +167,11 @@ void Journal::acknowledged(std::span<const TaskKey> ends) {
   for (const TaskKey& key : ends) content_.ended.erase(key);
   std::size_t kept = 0;
   for (const auto& [key, end] : content_.ended) kept += end.output.size() + end.problem.size() + 400;
-  if (bytes_ > kShorten + 2 * kept) shorten();
+  if (bytes_ <= kShorten + 2 * kept) return;
+  try {
+    shorten();
+  } catch (const core::Error&) {  // a full disk: the long file says the same, and the next time may be better
+  }
 }
 
 std::vector<TaskEnd> Journal::ended() const {

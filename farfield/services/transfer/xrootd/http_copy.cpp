@@ -90,19 +90,29 @@ std::optional<std::string> copy_by_http(net::Client& destination, const std::str
   if (!token.empty()) request.headers.set("Authorization", "Bearer " + token);
   if (!source.token.empty()) request.headers.set("TransferHeaderAuthorization", "Bearer " + source.token);
   CopyMarkers markers(moved);
+  // A server may repeat what it was sent, in any form.
+  const auto without_tokens = [&](std::string text) {
+    for (const std::string* secret : {&token, &source.token})
+      for (auto at = secret->empty() ? std::string::npos : text.find(*secret); at != std::string::npos;
+           at = text.find(*secret, at))
+        text.replace(at, secret->size(), "...");
+    return reason_from(text);
+  };
   const auto response = destination.send(request, markers, stop);
   if (!response.ok()) {
     Error said = net::status_error(response, "COPY");
+    const std::string reason = without_tokens(said.message());
     if (said.code() == ErrorCode::unavailable || said.code() == ErrorCode::timeout)
-      throw std::move(said).at(destination.origin());
-    return reason_from(said.message());
+      throw Error(said.code(), reason).at(destination.origin());
+    return reason;
   }
   markers.end();
   // 201 Created without a body is how a server says that it was done at once.
   if (!markers.outcome() && response.status == 201) return std::nullopt;
   if (!markers.outcome())
     throw Error(ErrorCode::unavailable, "the answer to COPY ended before the copy did").at(destination.origin());
-  return markers.outcome()->empty() ? std::nullopt : markers.outcome();
+  if (markers.outcome()->empty()) return std::nullopt;
+  return without_tokens(*markers.outcome());
 }
 
 std::string url_path(std::string_view path) {
