@@ -116,8 +116,8 @@ TEST_F(DirectoryCommands, RunsActAsIdentities) {
   run({"identity", "add", "recon", "--scopes=farfield"});
   run({"identity", "permit", "recon", "user:admin"});
   const std::string flow = file("flow.json", R"({"StartAt": "A", "States": {
-    "A": {"Type": "Action", "ActionUrl": "farfield:echo", "RunAs": "Recon", "ResultPath": "$.a", "Next": "B"},
-    "B": {"Type": "Action", "ActionUrl": "farfield:echo", "RunAs": "Flow", "ResultPath": "$.b", "End": true}}})");
+    "A": {"Type": "Action", "ActionUrl": "farfield:echo", "RunAs": "Recon", "Parameters": {}, "ResultPath": "$.a", "Next": "B"},
+    "B": {"Type": "Action", "ActionUrl": "farfield:echo", "RunAs": "Flow", "Parameters": {}, "ResultPath": "$.b", "End": true}}})");
   const std::string service_option = "--service=" + service->origin();
   std::string id = run({"flow", "deploy", flow, "--identity=service:recon", service_option}).out;
   ASSERT_FALSE(id.empty());
