@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "apps/farfield/commands.hpp"
 #include "apps/farfield/console.hpp"
@@ -95,6 +96,12 @@ public:
     }
     throw Error(ErrorCode::timeout, fmt::format("nobody took a message for {} s", patience_s_)).at(socket_.endpoint());
   }
+  /// A detector stays after its last word. ZeroMQ gives up what it has not read of a connection that ends while its
+  /// queue is full, so the analysis may leave first; one that waits for more is left after a moment.
+  void stay() {
+    for (int i = 0; i < 200 && !stop_.stop_requested() && socket_.peers().connected > 0; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   const std::string& endpoint() const { return socket_.endpoint(); }
 
 private:
@@ -152,6 +159,7 @@ int run(const Arguments& arguments, const Session& session) {
       .seed = static_cast<std::uint64_t>(options.seed)};
   const auto counts = stream::replay(*source, replay, send, send_values, session.stop);
   if (values && !session.stop.stop_requested()) (void)send_json({{"end", true}});
+  images.stay();
 
   if (common.json) {
     fmt::print("{}\n", nlohmann::ordered_json{{"message_type", "replay"},

@@ -165,9 +165,11 @@ private:
   bool pass_on(const Item& item, const std::stop_token& stop) {
     for (;;) {
       if (!greet(item.kind, stop)) return false;
-      if (send(item.message, stop)) return true;
-      if (stop.stop_requested() || (options_.policy == OutletPolicy::drop && socket_.peers().connected == 0))
-        return false;
+      // A socket without a peer would keep the message, and give it to the next one before its header.
+      const bool alone = socket_.peers().connected == 0;
+      if (!alone && send(item.message, stop)) return true;
+      if (stop.stop_requested() || (alone && options_.policy == OutletPolicy::drop)) return false;
+      if (alone) std::this_thread::sleep_for(milliseconds(2));
     }
   }
 

@@ -203,5 +203,33 @@ TEST_F(DistributorTest, WithoutOutletsThereIsNothingToDo) {
   EXPECT_THROW(Distributor(feed, {}), core::Error);
 }
 
+TEST_F(DistributorTest, WhoComesBackGetsTheHeaderOfTheSeriesThatWaits) {
+  const auto sent = messages(scan(core::DType::u16, 6), {}, {1, "one"});
+  const auto following = messages(scan(core::DType::u16, 6), {}, {2, "two"});
+  ToldFeed feed;
+  const auto at = address();
+  Distributor distributor(feed, {outlet(at, OutletPolicy::spool)});
+  std::jthread thread([&](std::stop_token stop) { distributor.run(std::move(stop)); });
+  Envelope message;
+  {
+    SocketFeed first(net::ZmqKind::pull, at);
+    for (std::size_t i = 0; i < 3; ++i) {
+      feed.tell(sent[i]);
+      ASSERT_EQ(first.receive(message, std::chrono::seconds(10), {}), FeedOutcome::message);
+    }
+  }
+  while (distributor.counts().outlets[0].connected > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (std::size_t i = 3; i < sent.size(); ++i) feed.tell(sent[i]);
+  for (const auto& later : following) feed.tell(later);
+  const Index all = std::ssize(sent) + std::ssize(following);
+  while (distributor.counts().messages < all) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  SocketFeed second(net::ZmqKind::pull, at);
+  ASSERT_EQ(second.receive(message, std::chrono::seconds(10), {}), FeedOutcome::message);
+  const auto parsed = dectris::parse(message.parts);
+  ASSERT_TRUE(parsed);
+  EXPECT_TRUE(std::holds_alternative<dectris::SeriesStart>(parsed->content));
+  EXPECT_EQ(parsed->series().number, 1) << "not of the series that came last";
+}
+
 }  // namespace
 }  // namespace farfield::stream
