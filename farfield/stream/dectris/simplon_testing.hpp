@@ -50,7 +50,7 @@ inline model::ExpectedScan scan(core::DType type, Index frames, Index ny = 50, I
   d.pixel_size_x_m = 76e-6;
   d.saturation_counts = 12000;
   d.pixel_mask = core::Array<std::uint32_t, 2>({ny, nx});
-  d.pixel_mask(3, 4) = model::pixel_mask::kDead;
+  if (ny > 3 && nx > 4) d.pixel_mask(3, 4) = model::pixel_mask::kDead;
   a.scan.unit = model::PositionUnit::metres;
   a.scan.expected_frames = frames;
   std::mt19937_64 random(7);
